@@ -1,0 +1,50 @@
+// model.h - what a model is, and the graph that it builds.
+#pragma once
+#include "param.h"
+
+enum { HX_MAX_OUTPUTS = 64 };
+// What a graph is built for.
+typedef enum {
+    HX_FOR_LOSS,                           // training and evaluation: only the losses
+    HX_FOR_LOGITS,                         // generation: logits of one position
+    HX_FOR_PARITY,                         // `htxvk forward`: everything the reference returns
+} hx_purpose;
+
+// A graph under construction: inputs, named outputs, parameters by handle.
+typedef struct hx_graph {
+    hx_tape         *tape;
+    const hx_params *params;
+    hx_t            *param;                // by handle - 1; made on first use
+    hx_purpose       purpose;
+    int64_t          batch, tokens;        // of ids: [batch, tokens]
+    hx_t             ids;                  // int32; HX_FOR_LOSS and PARITY: inputs and labels in one
+    hx_t             position;             // HX_FOR_LOGITS: int32 [1], which token's logits
+    hx_t             loss;                 // [1], the optimised total in nats
+    struct { const char *name; hx_t t; } output[HX_MAX_OUTPUTS];
+    int              n_output;
+    int64_t          input_bytes;          // of the HX_INPUT arena
+} hx_graph;
+
+// The parameter as a tensor of this graph's tape; HX_NONE for handle 0.
+hx_t hx_use(hx_graph *g, hx_p p);
+// Names a result, in the words of the golden files: "logits", "loss", "ce_loss".
+void hx_output(hx_graph *g, const char *name, hx_t t);
+
+typedef struct hx_model {
+    const char     *name;                  // of model.arch and golden's "model"
+    const char     *title, *source;
+    const hx_field *fields;                // constructor arguments of the reference
+    size_t          conf_size;
+    hx_result     (*check)(void *conf);    // validity rules; fills derived members
+    // Declares all parameters and keeps their handles in an object of its own, allocated in
+    // ps->arena and returned (NULL and ps->err on failure).
+    void         *(*declare)(const void *conf, hx_params *ps);
+    void          (*build)(const void *conf, const void *self, hx_graph *g);
+    // Sizes that drivers need, by name: "num_tokens", "seq_len", "ignore_index".
+    int64_t       (*size)(const void *conf, const char *what);
+    // Which inputs output `o` may depend on: for the receptive-field test. NULL: unknown.
+} hx_model;
+#define HX_MODEL(m, ...) const hx_model hx_model_##m = { .name = #m, __VA_ARGS__ }
+extern const hx_model *const hx_models[];  // generated from src/models/meson.build
+extern const int hx_n_models;
+const hx_model *hx_model_find(const char *name);

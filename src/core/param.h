@@ -1,0 +1,33 @@
+// param.h - named parameters of a model. Names are those of the reference's state dict.
+#pragma once
+#include "tape.h"
+
+typedef enum { HX_INIT_NORMAL, HX_INIT_UNIFORM, HX_INIT_CONST, HX_INIT_TABLE } hx_init_kind;
+typedef struct hx_param {
+    const char  *name;
+    int          rank;
+    int64_t      shape[HX_MAX_RANK];
+    int64_t      elems;
+    int64_t      at;                       // bytes into each parallel arena, 256-byte aligned
+    hx_init_kind init;
+    double       scale;                    // standard deviation, half width, or value
+    const float *table;                    // HX_INIT_TABLE: the values of a buffer
+    bool         buffer;                   // saved and loaded, never trained
+} hx_param;
+
+typedef struct hx_params { hx_arena *arena; hx_param *list; int n, cap; int64_t bytes; hx_result err; } hx_params;
+// A handle that models keep: index into the list plus one; 0: this model has no such parameter.
+typedef int hx_p;
+
+hx_params *hx_params_new(void);            // yours
+void       hx_params_free(hx_params **p);
+// Adds a trained parameter; the name is made from the format.
+hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, const int64_t *shape,
+                  const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+// Adds a buffer: a fixed table that only files see.
+void hx_param_buffer(hx_params *ps, const float *table, int64_t n, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+const hx_param *hx_param_find(const hx_params *ps, const char *name);
+int64_t hx_params_count(const hx_params *ps);            // trained scalars
+// Initial value of every element, a pure function of (seed, parameter name, index).
+void hx_param_init(const hx_param *p, uint64_t seed, float *out);

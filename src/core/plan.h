@@ -1,0 +1,51 @@
+// plan.h - a tape turned into levels of dispatches with memory assigned; runs on any device.
+#pragma once
+#include "../../runtime/dev.h"
+#include "tape.h"
+
+typedef struct hx_step {
+    int           node;
+    int           level;                   // steps of one level do not depend on each other
+    const hx_row *row;                     // chosen kernel; NULL on host and null devices
+    hx_kernel     kernel;
+    uint32_t      groups[3];
+    char          push[HX_MAX_PUSH];
+    double        flops;
+    int64_t       bytes;                   // read and written
+} hx_step;
+
+typedef struct hx_plan {
+    const hx_tape *tape;                   // borrowed
+    hx_arena      *arena;
+    hx_dev        *dev;
+    hx_step       *step;    int n_step;    // in order of execution
+    int            n_level;
+    int64_t       *place;                  // per storage: bytes into its arena; -1: not used
+    int64_t        temp_bytes;             // of the HX_TEMP arena
+    int64_t        bound_bytes;            // the least that liveness allows
+    int64_t        block_bytes;            // arenas are cut into buffers of at most this
+    double         flops;
+    int64_t        bytes;
+} hx_plan;
+
+// Chooses kernels, drops steps that no kept value needs (kept: everything outside HX_TEMP),
+// finds levels, assigns memory. Fails with HX_E_SHAPE, HX_E_NODEVICE (an operator has no kernel
+// this device can run), HX_E_NOMEM (a tensor is larger than one binding may cover).
+hx_result hx_plan_new(const hx_tape *t, hx_dev *dev, hx_plan **out);
+void      hx_plan_free(hx_plan **p);
+
+// The memory behind each place: blocks of plan->block_bytes, the last one smaller.
+typedef struct hx_memory { hx_buf **block; int n_block; int64_t bytes, block_bytes; } hx_memory;
+hx_result hx_memory_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name, hx_memory *out);
+void      hx_memory_free(hx_memory *m);
+hx_result hx_memory_write(hx_memory *m, int64_t at, const void *src, int64_t bytes);
+hx_result hx_memory_read(hx_memory *m, int64_t at, void *dst, int64_t bytes);
+hx_result hx_plan_upload(const hx_plan *p, hx_memory *consts);      // writes the HX_CONST arena
+
+// Appends the plan to a program that is being recorded. mem[place] for every place in use;
+// shift[place] bytes are added to offsets there (a slot of the input arena, say).
+// cut_flops > 0: a piece is cut whenever about this much work has been recorded.
+hx_result hx_plan_record(const hx_plan *p, hx_memory *const mem[HX_N_PLACES],
+                         const int64_t shift[HX_N_PLACES], double cut_flops, hx_prog *prog);
+// One line per step, for people and golden files; allocated in `a`.
+char     *hx_plan_dump(const hx_plan *p, hx_arena *a);

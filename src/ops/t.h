@@ -1,0 +1,49 @@
+// t.h - the operators as a model writes them: one line each. Letters: B batch, T tokens, D width,
+// R rows (B*T), V vocabulary, H heads, K head width. Poisoned arguments give poisoned results.
+#pragma once
+#include "../core/tape.h"
+
+// ---- matrix products ---------------------------------------------------------------------
+typedef enum { HX_ACT_NONE, HX_ACT_GELU, HX_ACT_SILU } hx_act;   // exact (erf) GELU
+// y = act(x w^T + b) + r;  x[..,I] w[O,I] b[O]|NONE r[..,O]|NONE -> [..,O]
+hx_t t_linear(hx_t x, hx_t w, hx_t b, hx_act act, hx_t r);
+hx_t t_add(hx_t x, hx_t y);                // any one shape
+hx_t t_scale(hx_t x, float s);             // s x
+hx_t t_axpy(hx_t x, hx_t y, float s);      // s x + y
+hx_t t_colsum(hx_t x);                     // x[R,C] -> [C], sum over rows in a fixed tree
+hx_t t_sum(hx_t x);                        // all elements -> [1], in a fixed tree
+
+// ---- norms; shift = a > 0 first delays the second half of the channels by a tokens --------
+// s[b,t,c] = x[b,t,c] for c < ceil(D/2), else x[b,t-a,c] (0 for t < a)
+hx_t t_rmsnorm(hx_t x, hx_t g, int shift);             // s / max(|s|, 1e-12) sqrt(D) g;  x[B,T,D] g[D]
+hx_t t_layernorm(hx_t x, hx_t g, hx_t b, int shift);   // (s-mean)/sqrt(var+1e-5) g + b;  b may be NONE
+hx_t t_shift(hx_t x, int shift);                       // the shift alone
+
+// ---- tokens ------------------------------------------------------------------------------
+hx_t t_embedding(hx_t ids, hx_t e, int64_t take);      // ids#[B,N] e[V,D] -> [B,take,D], first `take` tokens
+// y[b,j,i] = ids[b, j*stride + offset + i], 0 outside;  ids#[B,N] -> #[B,m,width]
+hx_t t_window_ids(hx_t ids, int64_t m, int width, int stride, int offset);
+// u[b,j,i*k+p] = x[b, j*stride - (k-1) + p, i], 0 before the start: a causal convolution is
+// t_linear(t_unfold(x, k, stride), W reshaped to [O, I*k], ...);  x[B,T,D] -> [B,ceil(T/stride),D*k]
+hx_t t_unfold(hx_t x, int k, int stride);
+hx_t t_repeat(hx_t x, int64_t n, int s);               // y[b,p] = x[b,p/s];  x[B,T,D] -> [B,n,D], n <= T*s
+hx_t t_take(hx_t x, int64_t m, int s);                 // y[b,j] = x[b,j*s];  x[B,N,D] -> [B,m,D]
+
+// ---- attention ---------------------------------------------------------------------------
+// Rotary embedding of H heads: with f(t) = cs[t/axial], y = (x1 c - x2 s, x2 c + x1 s) per head;
+// x[B,T,H*K] cs[P,K] (cosines, then sines, K/2 each, scales multiplied in)
+hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial);
+// cs for positions 0..n-1; xpos: 0 none, +1 scale for queries, -1 inverse scale for keys,
+// with base 512, gamma 0.4, centred at n/2. fp64 on the host.
+hx_t t_rotary_table(hx_tape *t, int64_t n, int head_width, int xpos);
+// y_i = sum_j softmax_j(q_i.k_j / sqrt K) v_j over the keys that i sees, per head, where tokens
+// i, j belong to one residue class: i mod axial = j mod axial. Window w < 0: all j <= i (causal);
+// w >= 0: the class-local distance is at most w (w+1 keys). q,k,v [B,T,H*K] -> [B,T,H*K]
+hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window);
+
+// ---- losses ------------------------------------------------------------------------------
+// Mean over labels != ignore of -log softmax(e w^T)[label]; 0/0 is NaN, as in the reference.
+// e[R,D] w[V,D] labels#[R] -> [1]. Logits exist in chunks of at most `chunk_bytes` (0: 64 MiB).
+hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk_bytes);
+// 1 - mean over b and t < T-1 of cos(p[b,t], e[b,t+1]), norms clamped at 1e-12; p,e[B,T,D] -> [1]
+hx_t t_cosine_loss(hx_t p, hx_t e);
