@@ -1,0 +1,69 @@
+// conf_run.h - the configuration of a run, and that of one golden-style case.
+#pragma once
+#include "../core/conf.h"
+#include "../core/model.h"
+
+typedef struct hx_conf_run_sec { int64_t seed; const char *out; int32_t threads; } hx_conf_run_sec;
+typedef struct hx_conf_device { const char *select, *precision; } hx_conf_device;
+typedef struct hx_conf_data { hx_strs train, valid, test; hx_reals split; const char *tokenizer, *order; } hx_conf_data;
+typedef struct hx_conf_train {
+    int64_t steps;
+    int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
+    float   clip_norm;                     // <= 0: none
+} hx_conf_train;
+typedef struct hx_conf_optim { const char *name; float lr; hx_reals betas; float eps, weight_decay; } hx_conf_optim;
+typedef struct hx_conf_schedule { const char *name; int64_t warmup; float min_lr; } hx_conf_schedule;
+typedef struct hx_conf_eval { int64_t every; int32_t batches; } hx_conf_eval;
+typedef struct hx_conf_sample {
+    int64_t every;
+    const char *prompt;
+    int32_t length;
+    float   temp;
+    int32_t top_k;
+    float   top_p;
+} hx_conf_sample;
+typedef struct hx_conf_save {
+    const char *every;                     // as given: "500" or "10m"
+    int32_t     keep;
+    int64_t     every_steps;               // one of the two is 0; both 0: only the last step
+    double      every_seconds;
+} hx_conf_save;
+typedef struct hx_conf_log { int64_t every; } hx_conf_log;
+
+typedef struct hx_run_conf {
+    hx_conf_run_sec  run;
+    hx_conf_device   device;
+    hx_conf_data     data;                 // paths are resolved against the configuration file
+    hx_conf_train    train;
+    hx_conf_optim    optim;
+    hx_conf_schedule schedule;
+    hx_conf_eval     eval;
+    hx_conf_sample   sample;
+    hx_conf_save     save;
+    hx_conf_log      log;
+    const hx_model  *model;
+    void            *model_conf;           // model->conf_size bytes, checked
+} hx_run_conf;
+
+// One row per section, for documentation and for `htxvk config`.
+typedef struct hx_section { const char *name; const hx_field *fields; size_t offset; const char *help; } hx_section;
+extern const hx_section hx_sections[];     // ends with a zero row; `model` is not among them
+
+// Reads a run's configuration, applies n assignments of --set in order, fills defaults, checks.
+// Everything lives in `arena`.
+hx_result hx_run_conf_read(hx_arena *arena, const char *path, const char *const *set, int n, hx_run_conf **out);
+// The same from text; relative paths in it are resolved against `base`.
+hx_result hx_run_conf_parse(hx_arena *arena, const char *file, const char *text, const char *base,
+                            const char *const *set, int n, hx_run_conf **out);
+// Every value, resolved, as YAML that reads back to the same.
+void      hx_run_conf_put(hx_buf *b, const hx_run_conf *c);
+
+// A model by its own file: config.json of a checkpoint, or of a golden case.
+typedef struct hx_case {
+    const hx_model *model;
+    void           *conf;
+    hx_strs         inputs;                // tensor names; {"ids"} if the file does not say
+} hx_case;
+hx_result hx_case_read(hx_arena *arena, const char *path, hx_case *out);
+// The JSON of a checkpoint's config.json: {"model": NAME, ..., constructor arguments}.
+void      hx_case_put(hx_buf *b, const hx_model *m, const void *conf);
