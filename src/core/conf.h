@@ -37,12 +37,12 @@ hx_result hx_conf_fill(hx_arena *arena, const hx_conf *map, const char *path, co
                        void *obj, const char *const *skip);
 
 // A growing text.
-typedef struct hx_buf { char *data; int64_t size, cap; bool failed; } hx_buf;
-void hx_buf_free(hx_buf *b);
-void hx_buf_add(hx_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void hx_buf_json_text(hx_buf *b, const char *s);   // quoted and escaped, NULL is null
+typedef struct hx_out { char *data; int64_t size, cap; bool failed; } hx_out;
+void hx_out_free(hx_out *b);
+void hx_out_add(hx_out *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void hx_out_json_text(hx_out *b, const char *s);   // quoted and escaped, NULL is null
 // The value of one field as YAML flow text that is also JSON; it reads back to the same bits.
-void hx_conf_put(hx_buf *b, const hx_field *f, const void *obj);
+void hx_conf_put(hx_out *b, const hx_field *f, const void *obj);
 // All fields: "key: value" lines after `indent` spaces, or "\"key\": value" members joined by ", ".
-void hx_conf_put_yaml(hx_buf *b, const hx_field *f, const void *obj, int indent);
-void hx_conf_put_json(hx_buf *b, const hx_field *f, const void *obj);
+void hx_conf_put_yaml(hx_out *b, const hx_field *f, const void *obj, int indent);
+void hx_conf_put_json(hx_out *b, const hx_field *f, const void *obj);

@@ -56,7 +56,7 @@ hx_result hx_run_conf_read(hx_arena *arena, const char *path, const char *const 
 hx_result hx_run_conf_parse(hx_arena *arena, const char *file, const char *text, const char *base,
                             const char *const *set, int n, hx_run_conf **out);
 // Every value, resolved, as YAML that reads back to the same.
-void      hx_run_conf_put(hx_buf *b, const hx_run_conf *c);
+void      hx_run_conf_put(hx_out *b, const hx_run_conf *c);
 
 // A model by its own file: config.json of a checkpoint, or of a golden case.
 typedef struct hx_case {
@@ -66,4 +66,4 @@ typedef struct hx_case {
 } hx_case;
 hx_result hx_case_read(hx_arena *arena, const char *path, hx_case *out);
 // The JSON of a checkpoint's config.json: {"model": NAME, ..., constructor arguments}.
-void      hx_case_put(hx_buf *b, const hx_model *m, const void *conf);
+void      hx_case_put(hx_out *b, const hx_model *m, const void *conf);
