@@ -1,0 +1,103 @@
+// linear.c - the affine layer with its activation and residual in one pass.
+#include "act.h"
+#include "gemm.h"
+#include "t.h"
+#include <string.h>
+
+enum { R, I, O };                          // dims
+enum { X, W, B, RES, Y, H };               // arguments
+extern const hx_op hx_op_linear, hx_op_act_bwd, hx_op_matmul_nn, hx_op_matmul_tn;
+
+static void linear_ref(const hx_ref *r)
+{
+    const int64_t *d = r->dim;
+    int act = ((const hx_act_attrs *)r->attrs)->act;
+    for (int64_t i = 0; i < d[R]; i++)
+        for (int64_t o = 0; o < d[O]; o++) {
+            real s = r->a[B] ? r->a[B][o] : 0;
+            for (int64_t j = 0; j < d[I]; j++)
+                s += r->a[X][i * d[I] + j] * r->a[W][o * d[I] + j];
+            if (r->a[H])
+                r->a[H][i * d[O] + o] = s;
+            r->a[Y][i * d[O] + o] = hx_act_real(act, s) + (r->a[RES] ? r->a[RES][i * d[O] + o] : 0);
+        }
+}
+
+static void linear_host(const hx_call *c)
+{
+    hx_gemm_run(&(hx_gemm){ .tb = true, .M = c->dim[R], .K = c->dim[I], .N = c->dim[O],
+        .a = c->a[X], .lda = c->ld[X], .b = c->a[W], .ldb = c->ld[W], .bias = c->a[B],
+        .c = c->a[RES], .ldc = c->ld[RES], .y = c->a[Y], .ldy = c->ld[Y],
+        .h = c->a[H], .ldh = c->ld[H], .act = ((const hx_act_attrs *)c->attrs)->act }, c->pool);
+}
+
+static hx_t product(const hx_op *op, hx_t a, hx_t b)
+{
+    hx_t y;
+    hx_apply(op, NULL, (hx_t[]){ a, b, HX_NONE }, &y);
+    return y;
+}
+
+// dh = act'(h) dy. An h that was not kept is made again.
+static hx_t dh_of(const hx_node *n)
+{
+    const hx_act_attrs *a = (const hx_act_attrs *)n->attrs;
+    if (!a->act)
+        return n->grad[0];
+    hx_t out[2] = { n->arg[H], HX_NONE }, dh;
+    if (!hx_is(out[0]))
+        hx_apply(n->op, NULL, (hx_t[]){ n->arg[X], n->arg[W], n->arg[B], HX_NONE }, out);
+    hx_apply(&hx_op_act_bwd, a, (hx_t[]){ n->grad[0], out[0] }, &dh);
+    return dh;
+}
+
+// dx = dh w,  dw = dh^T x,  db = sum_r dh,  dr = dy
+static void linear_vjp(const hx_node *n, hx_t *d)
+{
+    if (n->want[X] || n->want[W] || n->want[B]) {
+        hx_t dh = dh_of(n);
+        if (n->want[X])
+            d[X] = product(&hx_op_matmul_nn, dh, n->arg[W]);
+        if (n->want[W])
+            d[W] = product(&hx_op_matmul_tn, dh, n->arg[X]);
+        if (n->want[B])
+            d[B] = t_colsum(dh);
+    }
+    if (n->want[RES])
+        d[RES] = n->grad[0];
+}
+
+HX_OP(linear,
+    .math = "h = x w^T + b,  y = act(h) + r", .source = "definition",
+    .sig = "x:[R,I] w[O,I] b?[O] r?:[R,O] -> y:[R,O] h?[R,O]",
+    .attrs = hx_act_fields, .attrs_size = sizeof(hx_act_attrs),
+    .ref = linear_ref, .vjp = linear_vjp, .host = linear_host,
+    .grid = "O/64, R/64", .terms = "I", .flops = "2*R*I*O", .adds = "r", .alias = "y=r",
+    .kernels = { { "linear" } },
+    .check = "R=1 I=1 O=1; R=5 I=33 O=7 act=1; R=70 I=17 O=130 act=2 -b; R=65 I=64 O=64 -r -h;"
+             " R=64 I=128 O=64 act=1 -b -r -h; R=3 I=40 O=200 act=2 -h; R=9 I=16 O=5 -b -r",
+    .wrong = "R=3 I=5 O=4 w=[4,4]: argument w does not fit",
+    .bench = "R=4096 I=512 O=2048 act=1 -r; R=4096 I=2048 O=512 -h; R=512 I=512 O=512 -h");
+
+static bool wants(hx_t x) { return hx_is(x) && hx_value_of(x)->wants_grad; }
+
+hx_t t_linear(hx_t x, hx_t w, hx_t b, hx_act act, hx_t r)
+{
+    const hx_value *v = hx_value_of(x);
+    int rank = v->rank;
+    int64_t shape[HX_MAX_RANK], O_ = hx_dim(w, 0);
+    memcpy(shape, v->shape, sizeof shape);
+    bool keep = act && (wants(x) || wants(w) || wants(b));
+    hx_t out[2] = { HX_NONE, keep ? HX_WANT(x.tape) : HX_NONE };
+    hx_t in[4] = { x, w, b, r };
+    if (rank != 2) {
+        in[0] = hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) });
+        if (hx_is(r))
+            in[3] = hx_reshape(r, 2, (int64_t[]){ hx_rows(r), hx_dim(r, -1) });
+    }
+    hx_apply(&hx_op_linear, &(hx_act_attrs){ (int32_t)act }, in, out);
+    if (rank == 2)
+        return out[0];
+    shape[rank - 1] = O_;
+    return hx_reshape(out[0], rank, shape);
+}
