@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 static _Thread_local char message[1024];
 
@@ -50,7 +49,7 @@ bool hx_sum(int64_t a, int64_t b, int64_t *out)
 }
 
 // ---- numbers ------------------------------------------------------------------------------
-// A span of the text that is being read; never longer than the text, so an int would do as well.
+// A span of the text that is being read.
 typedef struct span { const char *at; size_t n; } span;
 
 static span trim(span s)
@@ -65,19 +64,85 @@ static span trim(span s)
 static bool is_word(span s, const char *word) { return s.n == strlen(word) && !memcmp(s.at, word, s.n); }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// 10^e by repeated squaring; in long double 10^27 and below are exact on x86-64
-static long double power10(int e)
+// A non-negative integer of up to 1536 bits, lowest limb first: enough for any double times 10^n.
+typedef struct big { int n; uint32_t limb[48]; } big;
+
+static void big_scale(big *b, uint32_t by)
 {
-    long double p = 1, b = 10;
-    for (; e; e >>= 1, b *= b)
-        if (e & 1)
-            p *= b;
-    return p;
+    uint64_t carry = 0;
+    for (int i = 0; i < b->n; i++) {
+        carry += (uint64_t)b->limb[i] * by;
+        b->limb[i] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    if (carry && b->n < HX_COUNT(b->limb))
+        b->limb[b->n++] = (uint32_t)carry;
+}
+
+// m 10^e 2^q for e, q >= 0
+static big big_of(uint64_t m, int e, int q)
+{
+    big b = { 2, { (uint32_t)m, (uint32_t)(m >> 32) } };
+    for (; e > 0; e -= e < 9 ? e : 9) {
+        static const uint32_t power[] = { 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000,
+                                          1000000000 };
+        big_scale(&b, power[e < 9 ? e : 9]);
+    }
+    for (; q > 0; q -= q < 31 ? q : 31)
+        big_scale(&b, 1u << (q < 31 ? q : 31));
+    while (b.n && !b.limb[b.n - 1])
+        b.n--;
+    return b;
+}
+
+static int big_compare(const big *a, const big *b)
+{
+    if (a->n != b->n)
+        return a->n < b->n ? -1 : 1;
+    for (int i = a->n - 1; i >= 0; i--)
+        if (a->limb[i] != b->limb[i])
+            return a->limb[i] < b->limb[i] ? -1 : 1;
+    return 0;
+}
+
+// Sign of m 10^e minus the middle between the double with these bits and the next larger one.
+static int compare_middle(uint64_t m, int e, uint64_t bits)
+{
+    int q = bits >> 52 ? (int)(bits >> 52) - 1076 : -1075;
+    uint64_t f = (bits & ((1ull << 52) - 1)) | (bits >> 52 ? 1ull << 52 : 0);
+    big a = big_of(m, e > 0 ? e : 0, q < 0 ? -q : 0);
+    big b = big_of(2 * f + 1, e < 0 ? -e : 0, q > 0 ? q : 0);
+    return big_compare(&a, &b);
+}
+
+// The double nearest to m 10^e, ties to even: the same bits on every machine.
+static double nearest_double(uint64_t m, int64_t e)
+{
+    enum { LARGEST = 309, SMALLEST = -345 };          // beyond these only infinity and 0 are near
+    if (!m || e < SMALLEST - 19)
+        return 0;
+    if (e > LARGEST)
+        return INFINITY;
+
+    // a guess good to a few units in the last place, then exact steps
+    const uint64_t infinity = 0x7ffull << 52;
+    long double power = 1;
+    for (int i = 0; i < (e < 0 ? -e : e); i++)
+        power *= 10;
+    double guess = (double)(e < 0 ? (long double)m / power : (long double)m * power);
+    uint64_t bits;
+    memcpy(&bits, &guess, sizeof bits);
+    bits = bits < infinity ? bits : infinity - 1;
+    for (int c; bits < infinity && ((c = compare_middle(m, (int)e, bits)) > 0 || (!c && bits & 1));)
+        bits++;
+    for (int c; bits && ((c = compare_middle(m, (int)e, bits - 1)) < 0 || (!c && bits & 1));)
+        bits--;
+    memcpy(&guess, &bits, sizeof bits);
+    return guess;
 }
 
 // Decimal number, whatever the locale. `whole` is set when the text is an integer that fits
-// int64_t, and then `i` is exact. Up to 15 digits and exponents up to 22 round correctly, because
-// both parts are exact; beyond, the last bit may differ.
+// int64_t, and then `i` is exact. Digits beyond the nineteenth are dropped.
 static bool parse_number(span s, double *d, int64_t *i, bool *whole)
 {
     const char *p = s.at, *end = s.at + s.n;
@@ -119,15 +184,7 @@ static bool parse_number(span s, double *d, int64_t *i, bool *whole)
     if (p != end)
         return false;
 
-    double v = 0;
-    if (m && m < (1ull << 53) && exponent >= -22 && exponent <= 22)
-        v = exponent < 0 ? (double)m / (double)power10((int)-exponent)
-                         : (double)m * (double)power10((int)exponent);
-    else if (m && exponent > 400)
-        v = INFINITY;
-    else if (m && exponent >= -400)
-        v = (double)(exponent < 0 ? (long double)m / power10((int)-exponent)
-                                  : (long double)m * power10((int)exponent));
+    double v = nearest_double(m, exponent);
     *d = negative ? -v : v;
 
     // 1000 is whole, and so are 1e3 and 2.50e2 while a double holds them exactly
@@ -162,10 +219,10 @@ static hx_result get_int(const hx_field *f, span s, int64_t lo, int64_t hi, int6
 {
     double v;
     bool whole;
-    if (!parse_number(s, &v, out, &whole) || (!whole && v == floor(v) && isfinite(v) && fabs(v) < 1e15))
+    if (!parse_number(s, &v, out, &whole))
         return hx_fail(HX_E_INPUT, "%s: '%.*s' is not an integer [E-TYPE]", f->name,
                        (int)hx_min((int64_t)s.n, 60), s.at);
-    if (!whole && fabs(v) < 9e15)
+    if (!whole && v != floor(v))
         return hx_fail(HX_E_INPUT, "%s: %.*s has a fraction, an integer is needed [E-TYPE]", f->name,
                        (int)hx_min((int64_t)s.n, 60), s.at);
     if (!whole || *out < lo || *out > hi)
