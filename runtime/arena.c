@@ -1,3 +1,4 @@
+// arena.c - blocks of at least 64 KiB, handed out from the front, freed together.
 #include "arena.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,14 +28,15 @@ void hx_arena_free(hx_arena **a)
 
 void *hx_alloc(hx_arena *a, size_t bytes)
 {
-    if (!a || bytes > SIZE_MAX / 2)
+    if (!a)
         return NULL;
-    bytes = up(bytes ? bytes : 1);
+    size_t asked = bytes;
+    bytes = asked > SIZE_MAX / 2 ? asked : up(asked ? asked : 1);
     block *b = a->head;
     if (!b || b->size - b->used < bytes) {
         size_t head = up(sizeof(block)), size = head + (bytes > BLOCK ? bytes : BLOCK);
-        if (!(b = aligned_alloc(ALIGN, size))) {
-            hx_fail(HX_E_NOMEM, "no memory for %zu bytes beside %zu in use [E-NOMEM]", bytes, a->handed_out);
+        if (asked > SIZE_MAX / 2 || !(b = aligned_alloc(ALIGN, size))) {
+            hx_fail(HX_E_NOMEM, "no memory for %zu bytes beside %zu in use [E-NOMEM]", asked, a->handed_out);
             return NULL;
         }
         *b = (block){ a->head, head, size };

@@ -335,8 +335,9 @@ static hx_result set_strs(const hx_field *f, hx_strs *out, const char *text, hx_
 {
     span item[HX_MAX_LIST];
     hx_strs v = { 0 };
-    bool scalar;
-    HX_TRY(split(f, text, item, &v.n, &scalar));
+    bool scalar = false;
+    if (*text)                             // an empty text is an empty list, as in a default
+        HX_TRY(split(f, text, item, &v.n, &scalar));
     for (int i = 0; i < v.n; i++)
         if (!(v.v[i] = scalar ? hx_strdup(arena, text) : copy_item(item[i], arena)))
             return no_memory(f, item[i].n);
@@ -448,7 +449,7 @@ static int edit_distance(const char *a, const char *b)
 {
     int na = (int)strlen(a), nb = (int)strlen(b), row[3][MAX_WORD + 1];
     if (na > MAX_WORD || nb > MAX_WORD)
-        return MAX_WORD;
+        return INT32_MAX;
     for (int j = 0; j <= nb; j++)
         row[0][j] = j;
     for (int i = 1; i <= na; i++) {
