@@ -87,6 +87,7 @@ struct hx_op {
     // Fills int32 (and special) inputs for tests: returns the value of element i of input `arg`.
     // NULL: int inputs get 0. `rnd` is uniform 32 bits.
     real      (*fill)(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
+    bool        all_outputs;               // every output has a gradient, not only the first
     bool        view;                      // moves nothing: concat and split, known to the tape
 };
 #define HX_OP(op, ...) const hx_op hx_op_##op = { .name = #op, __VA_ARGS__ }
@@ -101,8 +102,8 @@ extern const hx_spirv hx_spirvs[];
 extern const int hx_n_spirvs;
 const hx_spirv *hx_spirv_find(const char *name);
 
-hx_result hx_sig_parse(const char *text, hx_sig *out);
-const hx_sig *hx_sig_of(const hx_op *op);  // parsed once, kept for the process
+hx_result hx_sig_parse(const hx_op *op, hx_sig *out);
+const hx_sig *hx_sig_of(const hx_op *op);  // parsed once, kept for the process; NULL if malformed
 int       hx_sig_arg(const hx_sig *s, const char *name);       // -1 if there is none
 // Value of an expression over dims and attributes; '/' rounds up.
 int64_t   hx_eval(const char *expr, const hx_op *op, const int64_t *dim, const void *attrs);

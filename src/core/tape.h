@@ -30,12 +30,14 @@ typedef struct hx_value {
     int      node;                         // the node that makes it; -1: given from outside
     int      readers;                      // nodes that read it so far
     int      grad;                         // value id of its gradient; 0: none yet
+    int      again;                        // value id of its second making; 0: none
 } hx_value;
 
 // An applied operator: what vjp, planner and interpreter see.
 struct hx_node {
     const hx_op  *op;
-    const hx_sig *sig;
+    const hx_sig *sig;                     // NULL for views
+    int           n_in, n_out;
     int64_t       dim[HX_MAX_DIMS];
     _Alignas(8) char attrs[HX_MAX_ATTRS];
     hx_t          arg[HX_MAX_ARGS];        // inputs, then outputs; HX_NONE where left out
@@ -53,6 +55,7 @@ struct hx_tape {
     hx_result   err;                       // the first failure; `message` says what
     char        message[512];
     int         backward_from;             // first node of the backward pass; -1: none yet
+    int         force_row;                 // kernel row to use where it exists, for tests; -1: best
 };
 
 hx_tape  *hx_tape_new(void);               // yours; NULL when memory is out
@@ -64,6 +67,9 @@ void      hx_tape_fail(hx_tape *t, hx_result r, const char *fmt, ...) __attribut
 
 // A value that lives outside: `at` bytes into the arena of `place` (not HX_TEMP or HX_CONST).
 hx_t hx_external(hx_tape *t, hx_place place, int64_t at, bool is_int, int rank, const int64_t *shape);
+// The same with room around: the first element is `off`, rows are `ld` apart, `elems` in all.
+hx_t hx_external_strided(hx_tape *t, hx_place place, int64_t at, bool is_int, int rank,
+                         const int64_t *shape, int64_t off, int64_t ld, int64_t elems);
 // A constant: data (fp32 or int32, as many as the shape says) is copied.
 hx_t hx_constant(hx_tape *t, bool is_int, int rank, const int64_t *shape, const void *data);
 // Memory without defined contents, to be written through views of it.
@@ -80,14 +86,15 @@ void hx_apply(const hx_op *op, const void *attrs, const hx_t *in, hx_t *out);
 // The same elements in another shape of the same number of elements, without a copy; a strided
 // value must keep its last dimension.
 hx_t hx_reshape(hx_t x, int rank, const int64_t *shape);
-// n parts side by side in the last dimension (axis 1) or one below the other in rows (axis 0,
-// result has rank 2). Parts that nothing reads yet are made in place: usually no copy.
+// n parts side by side in the last dimension (axis 1) or one below the other in rows (axis 0;
+// parts of rank 2 give rank 2, parts of rank 1 are laid end to end). Parts that nothing reads
+// yet are made in place: usually no copy.
 hx_t hx_concat(int axis, int n, const hx_t *parts);
 // The opposite: out[i] has size[i] columns (axis 1) or rows (axis 0); views, no copy. Sizes
 // must add up to the whole.
 void hx_split(int axis, hx_t x, int n, const int64_t *size, hx_t *out);
 
-// Values made before this call are made again in the backward pass instead of being kept.
+// x is made again in the backward pass instead of being kept until then.
 void hx_recompute(hx_t x);
 
 // Extends the tape with the gradient of `loss` (one element) for every value that wants one.

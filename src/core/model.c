@@ -1,0 +1,31 @@
+#include "model.h"
+#include <string.h>
+
+hx_t hx_use(hx_graph *g, hx_p p)
+{
+    if (!p)
+        return HX_NONE;
+    hx_t *t = &g->param[p - 1];
+    const hx_param *q = &g->params->list[p - 1];
+    if (!hx_is(*t))
+        *t = hx_external(g->tape, HX_PARAM, q->at, false, q->rank, q->shape);
+    return *t;
+}
+
+void hx_output(hx_graph *g, const char *name, hx_t t)
+{
+    if (g->n_output == HX_MAX_OUTPUTS) {
+        hx_tape_fail(g->tape, HX_E_INTERNAL, "more than %d outputs [E-OUTPUTS]", HX_MAX_OUTPUTS);
+        return;
+    }
+    g->output[g->n_output].name = name;
+    g->output[g->n_output++].t = t;
+}
+
+const hx_model *hx_model_find(const char *name)
+{
+    for (int i = 0; i < hx_n_models; i++)
+        if (!strcmp(hx_models[i]->name, name))
+            return hx_models[i];
+    return NULL;
+}

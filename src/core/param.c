@@ -1,0 +1,138 @@
+#include "param.h"
+#include <Random123/philox.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+hx_params *hx_params_new(void)
+{
+    hx_params *ps = calloc(1, sizeof *ps);
+    if (ps && !(ps->arena = hx_arena_new()))
+        hx_params_free(&ps);
+    return ps;
+}
+
+void hx_params_free(hx_params **ps)
+{
+    if (!ps || !*ps)
+        return;
+    hx_arena_free(&(*ps)->arena);
+    free((*ps)->list);
+    free(*ps);
+    *ps = NULL;
+}
+
+static hx_param *append(hx_params *ps, const char *fmt, va_list ap)
+{
+    char name[256];
+    vsnprintf(name, sizeof name, fmt, ap);
+    if (ps->n == ps->cap) {
+        int cap = ps->cap ? 2 * ps->cap : 128;
+        hx_param *list = realloc(ps->list, (size_t)cap * sizeof *list);
+        if (!list) {
+            ps->err = hx_fail(HX_E_NOMEM, "no memory for parameter %s [E-NOMEM]", name);
+            return NULL;
+        }
+        ps->list = list;
+        ps->cap = cap;
+    }
+    hx_param *p = &ps->list[ps->n++];
+    *p = (hx_param){ .name = hx_strdup(ps->arena, name) };
+    return p;
+}
+
+hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, const int64_t *shape,
+                  const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    hx_param *p = append(ps, fmt, ap);
+    va_end(ap);
+    if (!p)
+        return 0;
+    p->rank = rank;
+    p->init = init;
+    p->scale = scale;
+    p->elems = 1;
+    int64_t bytes = 0, end = 0;
+    bool fits = rank <= HX_MAX_RANK;
+    for (int i = 0; i < rank && fits; i++) {
+        p->shape[i] = shape[i];
+        fits = shape[i] > 0 && hx_mul(p->elems, shape[i], &p->elems);
+    }
+    fits = fits && hx_mul(p->elems, 4, &bytes) && hx_sum(ps->bytes, bytes + 256, &end) && p->elems <= UINT32_MAX;
+    if (!fits) {
+        ps->err = hx_fail(HX_E_INPUT, "parameter %s would hold more than 4294967295 numbers; make the "
+            "model smaller [E-SIZE]", p->name ? p->name : "");
+        ps->n--;
+        return 0;
+    }
+    p->at = ps->bytes;
+    ps->bytes = hx_align(ps->bytes + bytes, 256);
+    return ps->n;
+}
+
+void hx_param_buffer(hx_params *ps, const float *table, int64_t n, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    hx_param *p = append(ps, fmt, ap);
+    va_end(ap);
+    float *copy = p ? hx_new(ps->arena, float, n) : NULL;
+    if (!copy)
+        return;
+    memcpy(copy, table, (size_t)n * sizeof *table);
+    p->rank = 1;
+    p->shape[0] = p->elems = n;
+    p->init = HX_INIT_TABLE;
+    p->table = copy;
+    p->buffer = true;
+}
+
+const hx_param *hx_param_find(const hx_params *ps, const char *name)
+{
+    for (int i = 0; i < ps->n; i++)
+        if (!strcmp(ps->list[i].name, name))
+            return &ps->list[i];
+    return NULL;
+}
+
+int64_t hx_params_count(const hx_params *ps)
+{
+    int64_t n = 0;
+    for (int i = 0; i < ps->n; i++)
+        n += ps->list[i].buffer ? 0 : ps->list[i].elems;
+    return n;
+}
+
+static uint64_t hash(const char *s)        // FNV-1a
+{
+    uint64_t h = 0xCBF29CE484222325;
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 0x100000001B3;
+    return h;
+}
+
+static double unit(uint32_t a, uint32_t b)     // in (0, 1), 53 bits
+{
+    return ((double)(((uint64_t)a << 32 | b) >> 11) + 0.5) * 0x1p-53;
+}
+
+void hx_param_init(const hx_param *p, uint64_t seed, float *out)
+{
+    uint64_t name = hash(p->name);
+    philox4x32_key_t key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
+    for (int64_t i = 0; i < p->elems; i++) {
+        if (p->init == HX_INIT_CONST || p->init == HX_INIT_TABLE) {
+            out[i] = p->init == HX_INIT_CONST ? (float)p->scale : p->table[i];
+            continue;
+        }
+        philox4x32_ctr_t c = { { (uint32_t)i, (uint32_t)(i >> 32), (uint32_t)name, (uint32_t)(name >> 32) } };
+        philox4x32_ctr_t r = philox4x32(c, key);
+        double u = unit(r.v[0], r.v[1]), v = unit(r.v[2], r.v[3]);
+        out[i] = (float)(p->init == HX_INIT_UNIFORM ? p->scale * (2 * u - 1)
+                         : p->scale * sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+    }
+}

@@ -1,0 +1,742 @@
+#include "plan.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { UNIT = 256 };                       // bytes: placement granularity, fits any binding offset
+
+// One argument's stretch of memory, in elements of its object: a storage of HX_TEMP (storages
+// that share memory count as one), or a whole place.
+typedef struct {
+    int64_t lo, hi, ld, col, cols;         // [lo, hi); columns [col, col + cols) of rows ld apart
+    int     storage, level, next;          // next: earlier access of the same object, -1: none
+    bool    write;
+} access;
+
+typedef struct {
+    const hx_tape *t;
+    hx_plan *p;
+    int     *rep;                          // storage -> storage whose memory it uses
+    int     *last_read;                    // storage -> last needed node that reads it
+    bool    *needed;                       // node
+    int     *level;                        // node
+    int     *head;                         // object -> newest access; storages, then places
+    access  *acc; int n_acc;
+    int     *first, *last;                 // storage -> levels in which it is alive
+} work;
+
+static const hx_value *value_of(const work *w, hx_t x) { return &w->t->value[x.id]; }
+static bool is_temp(const work *w, int storage) { return w->t->storage[storage].place == HX_TEMP; }
+
+static int64_t dense_elems(const hx_value *v)
+{
+    int64_t n = 1;
+    for (int i = 0; i < v->rank; i++)
+        n *= v->shape[i];
+    return n;
+}
+
+static int64_t columns(const hx_value *v) { return v->rank ? v->shape[v->rank - 1] : 1; }
+static int64_t row_count(const hx_value *v) { return dense_elems(v) / columns(v); }
+
+// one past the last element that the value touches, counted from its first
+static int64_t extent(const hx_value *v) { return (row_count(v) - 1) * v->ld + columns(v); }
+
+// ---- what must run -----------------------------------------------------------------------
+
+static void find_needed(work *w)
+{
+    const hx_tape *t = w->t;
+    bool *wanted = hx_new(w->p->arena, bool, t->n_storage + 1);
+    for (int s = 0; s < t->n_storage; s++)
+        w->last_read[s] = -1;
+    for (int i = t->n_node - 1; i >= 0; i--) {
+        const hx_node *n = &t->node[i];
+        for (int k = n->n_in; k < n->n_in + n->n_out && !n->op->view; k++)
+            if (hx_is(n->arg[k])) {
+                int s = value_of(w, n->arg[k])->storage;
+                w->needed[i] |= wanted[s] || !is_temp(w, s);
+            }
+        for (int k = 0; k < n->n_in && w->needed[i]; k++)
+            if (hx_is(n->arg[k])) {
+                int s = value_of(w, n->arg[k])->storage;
+                wanted[s] = true;
+                if (w->last_read[s] < i)
+                    w->last_read[s] = i;
+            }
+    }
+}
+
+// ---- memory shared in place --------------------------------------------------------------
+
+// does the value fill its storage?
+static bool fills(const work *w, const hx_value *v)
+{
+    return is_temp(w, v->storage) && !v->off && v->ld == columns(v) &&
+        dense_elems(v) == w->t->storage[v->storage].elems;
+}
+
+static void share(work *w, int node, int out, int in)
+{
+    const hx_node *n = &w->t->node[node];
+    if (!hx_is(n->arg[out]) || !hx_is(n->arg[in]))
+        return;
+    const hx_value *y = value_of(w, n->arg[out]), *x = value_of(w, n->arg[in]);
+    int from = w->rep[x->storage];
+    if (!fills(w, y) || !fills(w, x) || dense_elems(x) != dense_elems(y) || w->rep[y->storage] == from)
+        return;
+    // nothing may read x afterwards, under any name, nor through another argument here
+    for (int s = 0; s < w->t->n_storage; s++)
+        if (w->rep[s] == from && w->last_read[s] > node)
+            return;
+    for (int k = 0; k < n->n_in; k++)
+        if (k != in && hx_is(n->arg[k]) && w->rep[value_of(w, n->arg[k])->storage] == from)
+            return;
+    for (int k = n->n_in; k < n->n_in + n->n_out; k++)
+        if (k != out && hx_is(n->arg[k]) && w->rep[value_of(w, n->arg[k])->storage] == from)
+            return;
+    for (int s = 0, old = w->rep[y->storage]; s < w->t->n_storage; s++)
+        if (w->rep[s] == old)
+            w->rep[s] = from;
+}
+
+static void share_in_place(work *w)
+{
+    for (int s = 0; s < w->t->n_storage; s++)
+        w->rep[s] = s;
+    for (int i = 0; i < w->t->n_node; i++) {
+        const hx_node *n = &w->t->node[i];
+        for (const char *p = w->needed[i] ? n->op->alias : NULL; p && *p;) {
+            char out[16] = "", in[16] = "";
+            int used = 0;
+            if (sscanf(p, " %15[^=]=%15[^ ]%n", out, in, &used) < 2)
+                break;
+            int o = hx_sig_arg(n->sig, out), k = hx_sig_arg(n->sig, in);
+            if (o >= 0 && k >= 0)
+                share(w, i, o, k);
+            p += used;
+        }
+    }
+}
+
+// ---- levels ------------------------------------------------------------------------------
+
+static access access_of(const work *w, const hx_value *v, bool write)
+{
+    const hx_storage *s = &w->t->storage[v->storage];
+    int64_t base = s->place == HX_TEMP ? 0 : s->at / 4;
+    int64_t lo = base + v->off;
+    return (access){ .lo = lo, .hi = lo + extent(v), .ld = v->ld, .col = v->off % (v->ld ? v->ld : 1),
+                     .cols = columns(v), .storage = v->storage, .write = write };
+}
+
+static bool conflict(const access *a, const access *b)
+{
+    if ((!a->write && !b->write) || a->hi <= b->lo || b->hi <= a->lo)
+        return false;
+    bool side_by_side = a->storage == b->storage && a->ld == b->ld &&
+        a->col + a->cols <= a->ld && b->col + b->cols <= b->ld &&
+        (a->col + a->cols <= b->col || b->col + b->cols <= a->col);
+    return !side_by_side;
+}
+
+static int object_of(const work *w, int storage)
+{
+    return is_temp(w, storage) ? w->rep[storage] : w->t->n_storage + (int)w->t->storage[storage].place;
+}
+
+static void find_level(work *w, int node)
+{
+    const hx_node *n = &w->t->node[node];
+    int level = 0, after = n->after;
+    while (after >= 0 && !w->needed[after])
+        after--;
+    if (after >= 0)
+        level = w->level[after] + 1;
+    int start = w->n_acc;
+    for (int k = 0; k < n->n_in + n->n_out; k++) {
+        if (!hx_is(n->arg[k]))
+            continue;
+        const hx_value *v = value_of(w, n->arg[k]);
+        if (w->t->storage[v->storage].place == HX_CONST)
+            continue;
+        access a = access_of(w, v, k >= n->n_in);
+        for (int e = w->head[object_of(w, v->storage)]; e >= 0; e = w->acc[e].next)
+            if (w->acc[e].level >= level && conflict(&a, &w->acc[e]))
+                level = w->acc[e].level + 1;
+        w->acc[w->n_acc++] = a;
+    }
+    w->level[node] = level;
+    for (int e = start; e < w->n_acc; e++) {
+        int *head = &w->head[object_of(w, w->acc[e].storage)];
+        w->acc[e].level = level;
+        w->acc[e].next = *head;
+        *head = e;
+        int s = w->rep[w->acc[e].storage];
+        if (w->first[s] < 0 || level < w->first[s])
+            w->first[s] = level;
+        if (level > w->last[s])
+            w->last[s] = level;
+    }
+    if (level >= w->p->n_level)
+        w->p->n_level = level + 1;
+}
+
+// ---- placing -----------------------------------------------------------------------------
+
+typedef struct { int storage, first, last; int64_t bytes, at; } item;
+
+static int by_size(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? 1 : -1;
+    return x->first != y->first ? x->first - y->first : x->storage - y->storage;
+}
+
+static int by_area(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    double p = (double)x->bytes * (x->last - x->first + 1), q = (double)y->bytes * (y->last - y->first + 1);
+    return p != q ? (p < q ? 1 : -1) : by_size(a, b);
+}
+
+static int by_life(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    int p = x->last - x->first, q = y->last - y->first;
+    return p != q ? q - p : by_size(a, b);
+}
+
+static int by_start(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    return x->first != y->first ? x->first - y->first : by_size(a, b);
+}
+
+// lowest offset where the item fits beside those alive at the same time
+static int64_t lowest(const item *placed, int n, const item *it, int64_t block)
+{
+    int64_t at = 0;
+    for (int i = 0; i < n; i++) {          // placed[] is sorted by offset
+        const item *o = &placed[i];
+        if (o->last < it->first || it->last < o->first)
+            continue;
+        if (at / block != (at + it->bytes - 1) / block)
+            at = hx_align(at, block);
+        if (at + it->bytes <= o->at)
+            break;
+        at = hx_max(at, o->at + o->bytes);
+    }
+    return at / block != (at + it->bytes - 1) / block ? hx_align(at, block) : at;
+}
+
+static int64_t place_in_order(item *list, int n, item *placed, int64_t block)
+{
+    int64_t top = 0;
+    for (int i = 0; i < n; i++) {
+        list[i].at = lowest(placed, i, &list[i], block);
+        top = hx_max(top, list[i].at + list[i].bytes);
+        int k = i;
+        for (; k > 0 && placed[k - 1].at > list[i].at; k--)
+            placed[k] = placed[k - 1];
+        placed[k] = list[i];
+    }
+    return top;
+}
+
+static int64_t liveness_bound(const work *w, const item *list, int n)
+{
+    int64_t *delta = hx_new(w->p->arena, int64_t, w->p->n_level + 2), sum = 0, most = 0;
+    for (int i = 0; i < n; i++) {
+        delta[list[i].first] += list[i].bytes;
+        delta[list[i].last + 1] -= list[i].bytes;
+    }
+    for (int l = 0; l <= w->p->n_level; l++)
+        most = hx_max(most, sum += delta[l]);
+    return most;
+}
+
+static hx_result assign_memory(work *w)
+{
+    hx_plan *p = w->p;
+    int n = 0;
+    item *list = hx_new(p->arena, item, w->t->n_storage + 1), *best = hx_new(p->arena, item, w->t->n_storage + 1);
+    item *placed = hx_new(p->arena, item, w->t->n_storage + 1);
+    for (int s = 0; s < w->t->n_storage; s++) {
+        p->place[s] = -1;
+        if (!is_temp(w, s) || w->rep[s] != s || w->first[s] < 0)
+            continue;
+        list[n++] = (item){ s, w->first[s], w->last[s], hx_align(w->t->storage[s].elems * 4, UNIT), 0 };
+        if (list[n - 1].bytes > p->block_bytes)
+            return hx_fail(HX_E_NOMEM, "a tensor of %lld bytes does not fit a buffer of this device, which "
+                "holds at most %lld; make the batch or the sequence smaller [E-SIZE]",
+                (long long)list[n - 1].bytes, (long long)p->block_bytes);
+    }
+    p->bound_bytes = liveness_bound(w, list, n);
+    p->temp_bytes = INT64_MAX;
+    int (*const orders[])(const void *, const void *) = { by_size, by_area, by_life, by_start };
+    for (int o = 0; o < HX_COUNT(orders) && p->temp_bytes > p->bound_bytes; o++) {
+        qsort(list, (size_t)n, sizeof *list, orders[o]);
+        int64_t top = place_in_order(list, n, placed, p->block_bytes);
+        if (top < p->temp_bytes) {
+            p->temp_bytes = top;
+            memcpy(best, list, (size_t)n * sizeof *list);
+        }
+    }
+    for (int i = 0; i < n; i++)
+        p->place[best[i].storage] = best[i].at;
+    for (int s = 0; s < w->t->n_storage; s++)
+        p->place[s] = is_temp(w, s) ? p->place[w->rep[s]] : w->t->storage[s].at;
+    return HX_OK;
+}
+
+// ---- kernels -----------------------------------------------------------------------------
+
+static int n_rows(const hx_op *op)
+{
+    int n = 0;
+    while (n < HX_MAX_ROWS && op->kernels[n].name)
+        n++;
+    return n;
+}
+
+static bool usable(const hx_dev_caps *c, const hx_row *r, const int64_t *dim, const void *attrs)
+{
+    return !(r->needs & ~c->has) && (!r->fits || r->fits(dim, attrs)) && hx_spirv_find(r->name);
+}
+
+bool hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs)
+{
+    return row < n_rows(op) && usable(hx_dev_get_caps(d), &op->kernels[row], dim, attrs);
+}
+
+static const hx_row *choose_row(const hx_dev_caps *c, const hx_node *n, int force)
+{
+    const hx_row *best = NULL;
+    for (int i = 0; i < n_rows(n->op); i++) {
+        bool ok = usable(c, &n->op->kernels[i], n->dim, n->attrs);
+        if (ok && i == force)
+            return &n->op->kernels[i];
+        if (ok)
+            best = &n->op->kernels[i];
+    }
+    return best;
+}
+
+// an operator without a fast function runs its reference: gather, compute in fp64, scatter
+static void run_reference(const hx_call *c)
+{
+    real *a[HX_MAX_ARGS] = {0};
+    const hx_sig *s = c->sig;
+    for (int k = 0; k < s->n_in + s->n_out; k++) {
+        if (!c->a[k])
+            continue;
+        int64_t n = hx_arg_count(c->op, c->dim, c->attrs, k);
+        int64_t cols = s->rank[k] ? hx_eval(s->shape[k][s->rank[k] - 1], c->op, c->dim, c->attrs) : 1;
+        a[k] = malloc((size_t)n * sizeof(real));
+        for (int64_t i = 0; k < s->n_in && i < n; i++) {
+            int64_t at = i / cols * c->ld[k] + i % cols;
+            a[k][i] = s->flags[k] & HX_ARG_INT ? ((int32_t *)c->a[k])[at] : (real)((float *)c->a[k])[at];
+        }
+    }
+    c->op->ref(&(hx_ref){ c->dim, c->attrs, a });
+    for (int k = s->n_in; k < s->n_in + s->n_out; k++) {
+        int64_t n = a[k] ? hx_arg_count(c->op, c->dim, c->attrs, k) : 0;
+        int64_t cols = n && s->rank[k] ? hx_eval(s->shape[k][s->rank[k] - 1], c->op, c->dim, c->attrs) : 1;
+        for (int64_t i = 0; i < n; i++) {
+            int64_t at = i / cols * c->ld[k] + i % cols;
+            if (s->flags[k] & HX_ARG_INT)
+                ((int32_t *)c->a[k])[at] = (int32_t)a[k][i];
+            else
+                ((float *)c->a[k])[at] = (float)a[k][i];
+        }
+    }
+    for (int k = 0; k < HX_MAX_ARGS; k++)
+        free(a[k]);
+}
+
+// reads a host call off the push constants that a shader would get
+static void host_call(const hx_host_args *h)
+{
+    const hx_op *op = h->user;
+    const hx_sig *s = hx_sig_of(op);
+    const uint32_t *w = h->push;
+    hx_call c = { .op = op, .sig = s, .pool = h->pool };
+    for (int d = 0; d < s->n_dim; d++)
+        c.dim[d] = *w++;
+    _Alignas(8) char attrs[HX_MAX_ATTRS] = {0};
+    for (const hx_field *f = op->attrs; f && f->name; f++, w++)
+        memcpy(attrs + f->offset, w, f->type == HX_BOOL ? sizeof(bool) : 4);
+    c.attrs = attrs;
+    uint32_t opts = ~0u;
+    int words = hx_push_bytes(op) / 4;
+    for (int k = 0; k < s->n_in + s->n_out; k++)
+        if (s->flags[k] & HX_ARG_OPT)
+            opts = ((const uint32_t *)h->push)[words - 1];
+    for (int k = 0; k < s->n_in + s->n_out; k++) {
+        bool there = opts >> k & 1;
+        c.ld[k] = s->rank[k] ? hx_eval(s->shape[k][s->rank[k] - 1], op, c.dim, attrs) : 1;
+        int64_t off = 0;
+        if (s->flags[k] & HX_ARG_STRIDED) {
+            off = *w++;
+            c.ld[k] = *w++;
+        }
+        c.a[k] = there ? (float *)h->buf[k] + off : NULL;
+    }
+    (op->host ? op->host : run_reference)(&c);
+}
+
+// Where a binding starts within its storage: the last place before the value that can be bound.
+static int64_t bind_base(const hx_value *v) { return v->off / (UNIT / 4) * (UNIT / 4); }
+
+static void fill_push(const hx_tape *t, const hx_node *n, hx_step *s)
+{
+    uint32_t w[HX_MAX_PUSH / 4], opts = 0;
+    int at = 0;
+    for (int d = 0; d < n->sig->n_dim; d++)
+        w[at++] = (uint32_t)n->dim[d];
+    for (const hx_field *f = n->op->attrs; f && f->name; f++, at++) {
+        w[at] = 0;
+        memcpy(&w[at], n->attrs + f->offset, f->type == HX_BOOL ? sizeof(bool) : 4);
+    }
+    bool optional = false;
+    for (int k = 0; k < n->n_in + n->n_out; k++) {
+        bool there = hx_is(n->arg[k]);
+        opts |= (uint32_t)there << k;
+        optional |= n->sig->flags[k] & HX_ARG_OPT;
+        if (n->sig->flags[k] & HX_ARG_STRIDED) {
+            const hx_value *v = there ? &t->value[n->arg[k].id] : NULL;
+            w[at++] = v ? (uint32_t)(v->off - bind_base(v)) : 0;
+            w[at++] = v ? (uint32_t)v->ld : 0;
+        }
+    }
+    if (optional)
+        w[at++] = opts;
+    memcpy(s->push, w, (size_t)at * 4);
+    s->kernel.push_bytes = at * 4;
+}
+
+static hx_result fill_groups(const hx_dev_caps *c, const hx_node *n, hx_step *s)
+{
+    const char *grid = s->row && s->row->grid ? s->row->grid : n->op->grid;
+    int64_t g[3] = { 1, 1, 1 }, most = c->max_groups[0] > 0 ? c->max_groups[0] : 65535;
+    int k = hx_eval_list(grid ? grid : "1", n->op, n->dim, n->attrs, g, 3);
+    if (k == 1 && g[0] > most) {           // folded: hx_group() in the shader
+        g[1] = hx_ceil_div(g[0], most);
+        g[0] = most;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (g[i] < 1 || (c->max_groups[i] > 0 && g[i] > c->max_groups[i]))
+            return hx_fail(HX_E_SHAPE, "%s needs %lld workgroups, this device takes %lld [E-GRID]",
+                n->op->name, (long long)g[i], (long long)c->max_groups[i]);
+        s->groups[i] = (uint32_t)g[i];
+    }
+    return HX_OK;
+}
+
+static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(p->dev);
+    bool vulkan = !strcmp(c->kind, "vulkan");
+    s->kernel = (hx_kernel){ .name = n->op->name, .user = n->op, .n_bindings = n->n_in + n->n_out };
+    for (int k = n->n_in; k < n->n_in + n->n_out; k++)
+        s->kernel.writes |= (uint16_t)(1u << k);
+    if (vulkan) {
+        s->row = choose_row(c, n, p->tape->force_row);
+        if (!s->row)
+            return hx_fail(HX_E_NODEVICE, "%s has no kernel that '%s' can run [E-KERNEL]", n->op->name, c->name);
+        const hx_spirv *m = hx_spirv_find(s->row->name);
+        int64_t spec[HX_MAX_SPEC];
+        s->kernel.name = m->name;
+        s->kernel.spirv = m->words;
+        s->kernel.n_words = m->n_words;
+        s->kernel.n_spec = hx_eval_list(s->row->spec, n->op, n->dim, n->attrs, spec, HX_MAX_SPEC);
+        for (int i = 0; i < s->kernel.n_spec; i++)
+            s->kernel.spec[i] = (uint32_t)spec[i];
+    } else {
+        s->kernel.host = host_call;
+    }
+    fill_push(p->tape, n, s);
+    for (int k = 0; k < n->n_in + n->n_out; k++)
+        if (hx_is(n->arg[k]))
+            s->bytes += 4 * dense_elems(&p->tape->value[n->arg[k].id]);
+    hx_t out = HX_NONE;
+    for (int k = n->n_in; k < n->n_in + n->n_out && !hx_is(out); k++)
+        out = n->arg[k];
+    s->flops = n->op->flops ? (double)hx_eval(n->op->flops, n->op, n->dim, n->attrs)
+                            : hx_is(out) ? (double)dense_elems(&p->tape->value[out.id]) : 0;
+    return fill_groups(c, n, s);
+}
+
+static int by_level(const void *a, const void *b)
+{
+    const hx_step *x = a, *y = b;
+    return x->level != y->level ? x->level - y->level : x->node - y->node;
+}
+
+static hx_result make_steps(work *w)
+{
+    hx_plan *p = w->p;
+    p->step = hx_new(p->arena, hx_step, w->t->n_node + 1);
+    if (!p->step)
+        return HX_E_NOMEM;
+    for (int i = 0; i < w->t->n_node; i++) {
+        if (!w->needed[i])
+            continue;
+        hx_step *s = &p->step[p->n_step++];
+        *s = (hx_step){ .node = i, .level = w->level[i] };
+        HX_TRY(fill_kernel(p, &w->t->node[i], s));
+        p->flops += s->flops;
+        p->bytes += s->bytes;
+    }
+    qsort(p->step, (size_t)p->n_step, sizeof *p->step, by_level);
+    return HX_OK;
+}
+
+static hx_result plan(work *w)
+{
+    const hx_tape *t = w->t;
+    hx_arena *a = w->p->arena;
+    size_t n_storage = (size_t)t->n_storage + 1, n_node = (size_t)t->n_node + 1;
+    w->rep = hx_new(a, int, n_storage);
+    w->last_read = hx_new(a, int, n_storage);
+    w->first = hx_new(a, int, n_storage);
+    w->last = hx_new(a, int, n_storage);
+    w->head = hx_new(a, int, n_storage + HX_N_PLACES);
+    w->needed = hx_new(a, bool, n_node);
+    w->level = hx_new(a, int, n_node);
+    w->acc = hx_new(a, access, n_node * HX_MAX_ARGS);
+    w->p->place = hx_new(a, int64_t, n_storage);
+    if (!w->rep || !w->last_read || !w->first || !w->last || !w->head || !w->needed || !w->level ||
+        !w->acc || !w->p->place)
+        return HX_E_NOMEM;
+    for (size_t s = 0; s < n_storage + HX_N_PLACES; s++)
+        w->head[s] = -1;
+    for (size_t s = 0; s < n_storage; s++)
+        w->first[s] = w->last[s] = -1;
+    find_needed(w);
+    share_in_place(w);
+    for (int i = 0; i < t->n_node; i++)
+        if (w->needed[i])
+            find_level(w, i);
+    HX_TRY(assign_memory(w));
+    return make_steps(w);
+}
+
+static int64_t block_limit(const hx_dev *d)
+{
+    int64_t most = hx_dev_get_caps(d)->max_buffer;
+    return (most > 0 ? most : INT64_MAX / 4) / UNIT * UNIT;
+}
+
+hx_result hx_plan_new(const hx_tape *t, hx_dev *dev, hx_plan **out)
+{
+    *out = NULL;
+    HX_TRY(hx_tape_error(t));
+    hx_arena *a = hx_arena_new();
+    hx_plan *p = a ? hx_new(a, hx_plan, 1) : NULL;
+    if (!p) {
+        hx_arena_free(&a);
+        return hx_fail(HX_E_NOMEM, "no memory for a plan [E-NOMEM]");
+    }
+    *p = (hx_plan){ .tape = t, .arena = a, .dev = dev, .block_bytes = block_limit(dev) };
+    work w = { .t = t, .p = p };
+    hx_result r = plan(&w);
+    if (r)
+        hx_plan_free(&p);
+    *out = p;
+    return r;
+}
+
+void hx_plan_free(hx_plan **p)
+{
+    if (!p || !*p)
+        return;
+    hx_arena *a = (*p)->arena;
+    *p = NULL;
+    hx_arena_free(&a);
+}
+
+// ---- memory ------------------------------------------------------------------------------
+
+hx_result hx_memory_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name, hx_memory *out)
+{
+    int64_t block = block_limit(d);
+    *out = (hx_memory){ .bytes = bytes, .block_bytes = block, .n_block = (int)hx_ceil_div(bytes, block) };
+    if (!(out->block = calloc((size_t)out->n_block + 1, sizeof *out->block)))
+        return hx_fail(HX_E_NOMEM, "no memory for %s [E-NOMEM]", name);
+    for (int i = 0; i < out->n_block; i++) {
+        hx_result r = hx_buf_new(d, hx_min(block, hx_align(bytes, UNIT) - i * block), kind, name, &out->block[i]);
+        if (r) {
+            hx_memory_free(out);
+            return r;
+        }
+    }
+    return HX_OK;
+}
+
+void hx_memory_free(hx_memory *m)
+{
+    for (int i = 0; m->block && i < m->n_block; i++)
+        hx_buf_free(&m->block[i]);
+    free(m->block);
+    *m = (hx_memory){0};
+}
+
+static hx_result move(hx_memory *m, int64_t at, char *host, int64_t bytes, bool write)
+{
+    while (bytes > 0) {
+        int64_t b = at / m->block_bytes, off = at % m->block_bytes, n = hx_min(bytes, m->block_bytes - off);
+        if (b >= m->n_block)
+            return hx_fail(HX_E_INTERNAL, "byte %lld lies past an arena of %lld [E-RANGE]", (long long)at, (long long)m->bytes);
+        HX_TRY(write ? hx_buf_write(m->block[b], off, host, n) : hx_buf_read(m->block[b], off, host, n));
+        at += n;
+        host += n;
+        bytes -= n;
+    }
+    return HX_OK;
+}
+
+hx_result hx_memory_write(hx_memory *m, int64_t at, const void *src, int64_t bytes)
+{
+    return move(m, at, (char *)src, bytes, true);
+}
+
+hx_result hx_memory_read(hx_memory *m, int64_t at, void *dst, int64_t bytes)
+{
+    return move(m, at, dst, bytes, false);
+}
+
+hx_result hx_plan_upload(const hx_plan *p, hx_memory *consts)
+{
+    for (int s = 0; s < p->tape->n_storage; s++) {
+        const hx_storage *st = &p->tape->storage[s];
+        if (st->place == HX_CONST)
+            HX_TRY(hx_memory_write(consts, st->at, st->data, st->elems * 4));
+    }
+    return HX_OK;
+}
+
+// ---- recording ---------------------------------------------------------------------------
+
+typedef struct { hx_place place; access a; } touch;
+
+typedef struct {
+    const hx_plan *p;
+    hx_memory *const *mem;
+    const int64_t *shift;
+    touch *open; int n_open;               // since the last barrier
+} recorder;
+
+static hx_result bind_arg(const recorder *r, const hx_value *v, hx_binding *b)
+{
+    const hx_storage *s = &r->p->tape->storage[v->storage];
+    hx_memory *m = r->mem[s->place];
+    int64_t base = bind_base(v), at = r->p->place[v->storage] + base * 4 + r->shift[s->place];
+    int64_t bytes = (s->elems - base) * 4, most = hx_dev_get_caps(r->p->dev)->max_range;
+    if (most > 0 && bytes > most)
+        bytes = (v->off - base + extent(v)) * 4;
+    if (most > 0 && bytes > most)
+        return hx_fail(HX_E_NOMEM, "a tensor of %lld bytes cannot be bound: '%s' takes at most %lld at "
+            "once; make the batch, the sequence or the width smaller [E-RANGE]", (long long)bytes,
+            hx_dev_get_caps(r->p->dev)->name, (long long)most);
+    if (!m || at % m->block_bytes + bytes > m->block_bytes || at / m->block_bytes >= m->n_block)
+        return hx_fail(HX_E_INTERNAL, "no memory is given for place %d, byte %lld [E-RANGE]", s->place, (long long)at);
+    *b = (hx_binding){ m->block[at / m->block_bytes], at % m->block_bytes, bytes };
+    return HX_OK;
+}
+
+// the same in physical elements: what aliasing and reuse make of it
+static touch touch_of(const recorder *r, const hx_value *v, bool write)
+{
+    const hx_storage *s = &r->p->tape->storage[v->storage];
+    int64_t at = (r->p->place[v->storage] + r->shift[s->place]) / 4 + v->off;
+    return (touch){ s->place, { .lo = at, .hi = at + extent(v), .ld = v->ld, .col = v->off % (v->ld ? v->ld : 1),
+                    .cols = columns(v), .storage = v->storage, .write = write } };
+}
+
+static hx_result barrier_if_needed(recorder *r, const hx_node *n, hx_prog *prog)
+{
+    int start = r->n_open;
+    bool hazard = false;
+    for (int k = 0; k < n->n_in + n->n_out; k++) {
+        if (!hx_is(n->arg[k]))
+            continue;
+        touch t = touch_of(r, &r->p->tape->value[n->arg[k].id], k >= n->n_in);
+        for (int e = 0; e < start && !hazard; e++)
+            hazard = r->open[e].place == t.place && conflict(&r->open[e].a, &t.a);
+        if (t.place != HX_CONST)
+            r->open[r->n_open++] = t;
+    }
+    if (!hazard)
+        return HX_OK;
+    memmove(r->open, r->open + start, (size_t)(r->n_open - start) * sizeof *r->open);
+    r->n_open -= start;
+    return hx_prog_barrier(prog);
+}
+
+static hx_result record_step(recorder *r, const hx_step *s, hx_prog *prog)
+{
+    const hx_node *n = &r->p->tape->node[s->node];
+    hx_binding b[HX_MAX_ARGS];
+    int first = 0;
+    while (!hx_is(n->arg[first]))
+        first++;
+    for (int k = 0; k < n->n_in + n->n_out; k++)       // what is left out gets any valid range
+        HX_TRY(bind_arg(r, &r->p->tape->value[n->arg[hx_is(n->arg[k]) ? k : first].id], &b[k]));
+    HX_TRY(barrier_if_needed(r, n, prog));
+    return hx_prog_dispatch(prog, &s->kernel, b, s->push, s->groups);
+}
+
+hx_result hx_plan_record(const hx_plan *p, hx_memory *const mem[HX_N_PLACES],
+                         const int64_t shift[HX_N_PLACES], double cut_flops, hx_prog *prog)
+{
+    recorder r = { p, mem, shift, NULL, 0 };
+    if (!(r.open = malloc((size_t)(p->n_step + 1) * HX_MAX_ARGS * sizeof *r.open)))
+        return hx_fail(HX_E_NOMEM, "no memory to record %d steps [E-NOMEM]", p->n_step);
+    hx_result e = HX_OK;
+    double done = 0;
+    for (int i = 0; i < p->n_step && !e; i++) {
+        if (cut_flops > 0 && done > cut_flops && !(e = hx_prog_cut(prog)))
+            done = 0;
+        if (!e)
+            e = record_step(&r, &p->step[i], prog);
+        done += p->step[i].flops;
+    }
+    free(r.open);
+    return e ? e : hx_prog_barrier(prog);
+}
+
+// ---- for people --------------------------------------------------------------------------
+
+static const char *const place_names[HX_N_PLACES] = { "temp", "param", "grad", "mom1", "mom2", "input", "const", "output" };
+
+char *hx_plan_dump(const hx_plan *p, hx_arena *a)
+{
+    char *text = hx_sprintf(a, "steps %d  levels %d  flops %.0f  temp %lld bytes  bound %lld bytes\n", p->n_step,
+        p->n_level, p->flops, (long long)p->temp_bytes, (long long)p->bound_bytes);
+    size_t cap = (size_t)(p->n_step + 1) * 400, n = 0;
+    char *out = hx_alloc(a, cap + strlen(text));
+    if (!out)
+        return NULL;
+    n += (size_t)sprintf(out, "%s", text);
+    for (int i = 0; i < p->n_step; i++) {
+        const hx_step *s = &p->step[i];
+        const hx_node *nd = &p->tape->node[s->node];
+        n += (size_t)snprintf(out + n, 100, "%4d %-20s", s->level, s->row ? s->row->name : nd->op->name);
+        for (int d = 0; d < nd->sig->n_dim; d++)
+            n += (size_t)snprintf(out + n, 32, " %s=%lld", nd->sig->dim[d], (long long)nd->dim[d]);
+        n += (size_t)sprintf(out + n, " grid=%ux%ux%u", s->groups[0], s->groups[1], s->groups[2]);
+        for (int k = nd->n_in; k < nd->n_in + nd->n_out; k++)
+            if (hx_is(nd->arg[k])) {
+                const hx_value *v = &p->tape->value[nd->arg[k].id];
+                n += (size_t)snprintf(out + n, 48, " %s:%s+%lld", nd->sig->name[k],
+                    place_names[p->tape->storage[v->storage].place], (long long)p->place[v->storage]);
+            }
+        n += (size_t)sprintf(out + n, "\n");
+        if (n + 400 > cap)
+            break;
+    }
+    return out;
+}
