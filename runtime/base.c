@@ -413,14 +413,14 @@ static hx_result set_default(const hx_field *f, void *obj)
 
 hx_result hx_fields_default(const hx_field *f, void *obj)
 {
-    for (; f->name; f++)
+    for (; f && f->name; f++)
         HX_TRY(set_default(f, obj));
     return HX_OK;
 }
 
 const hx_field *hx_field_find(const hx_field *f, const char *key)
 {
-    for (; f->name; f++)
+    for (; f && f->name; f++)
         if (!strcmp(f->name, key))
             return f;
     return NULL;

@@ -44,7 +44,7 @@ bool hx_sum(int64_t a, int64_t b, int64_t *out);
 
 static inline int64_t hx_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t hx_max(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t hx_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t hx_ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0); }
 static inline int64_t hx_align(int64_t n, int64_t to) { return hx_ceil_div(n, to) * to; }
 #define HX_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 

@@ -410,7 +410,7 @@ static hx_result bench_init(bench *b, hx_dev *d, const problem *p, int row)
     HX_TRY(bench_tape(b, p, row));
     for (int i = 0; i < 2; i++) {
         b->init[i] = malloc((size_t)b->bytes[i] + 4);
-        b->got[i] = malloc((size_t)b->bytes[i] + 4);
+        b->got[i] = malloc((size_t)b->bytes[1] + 4);
         if (!b->init[i] || !b->got[i])
             return hx_fail(HX_E_NOMEM, "no memory for sample '%s' [E-NOMEM]", p->s->text);
         for (int64_t w = 0; w < b->bytes[i] / 4; w++)
