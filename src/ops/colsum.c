@@ -2,6 +2,7 @@
 #include "elem.h"
 #include "t.h"
 
+extern const hx_op hx_op_colsum, hx_op_spread;
 enum { R, C };
 enum { GROUP = 128 };                      // rows summed one after another per level of the tree
 typedef struct colsum_attrs { int32_t G; } colsum_attrs;
@@ -51,12 +52,49 @@ static void colsum_host(const hx_call *c)
     hx_pool_run(c->pool, hx_ceil_div(c->dim[R], group_of(c->attrs)), colsum_task, (void *)c);
 }
 
-// dx[i] = dy[i / G]
+// ---- spread: what colsum's gradient is -----------------------------------------------------
+typedef struct spread_attrs { int32_t n, G; } spread_attrs;
+static const hx_field spread_fields[] = {
+    { "n", HX_I32, offsetof(spread_attrs, n), "1", 1, INT32_MAX, "rows of the result" },
+    { "G", HX_I32, offsetof(spread_attrs, G), "128", 1, 4096, "times that a row is repeated" },
+    { 0 }
+};
+
+static const char *spread_wrong(const int64_t *dim, const void *attrs)
+{
+    const spread_attrs *a = attrs;
+    return hx_ceil_div(a->n, a->G) == dim[0] ? NULL : "n / G must be the number of rows";
+}
+
+static void spread_ref(const hx_ref *r)
+{
+    const spread_attrs *a = r->attrs;
+    for (int64_t i = 0; i < a->n; i++)
+        for (int64_t c = 0; c < r->dim[C]; c++)
+            r->a[1][i * r->dim[C] + c] = r->a[0][i / a->G * r->dim[C] + c];
+}
+
+static void spread_vjp(const hx_node *n, hx_t *d)
+{
+    int32_t G = ((const spread_attrs *)n->attrs)->G;
+    hx_apply(&hx_op_colsum, &(colsum_attrs){ G }, &n->grad[0], &d[0]);
+}
+
+HX_OP(spread,
+    .math = "y[i,c] = x[i / G, c]", .source = "differentiated from colsum",
+    .sig = "x:[P,C] -> y[n,C]", .attrs = spread_fields, .attrs_size = sizeof(spread_attrs),
+    .ref = spread_ref, .vjp = spread_vjp, .wrong_if = spread_wrong,
+    .grid = "n*C/256", .flops = "0",
+    .kernels = { { "spread" } },
+    .check = "P=1 C=1 n=1 G=1; P=3 C=257 n=8 G=3; P=2 C=33 n=256 G=128",
+    .wrong = "P=3 C=4 n=10 G=3: number of rows",
+    .bench = "P=64 C=512 n=8192");
+
+// ---- colsum --------------------------------------------------------------------------------
 static void colsum_vjp(const hx_node *n, hx_t *d)
 {
-    int64_t G = group_of(n->attrs), rows = n->dim[R], cols = n->dim[C];
-    hx_t dy = hx_reshape(n->grad[0], 3, (int64_t[]){ 1, hx_ceil_div(rows, G), cols });
-    d[0] = hx_reshape(t_repeat(dy, rows, (int)G), 2, (int64_t[]){ rows, cols });
+    spread_attrs a = { (int32_t)n->dim[R], (int32_t)group_of(n->attrs) };
+    hx_apply(&hx_op_spread, &a, &n->grad[0], &d[0]);
 }
 
 HX_OP(colsum,
@@ -75,7 +113,7 @@ hx_t t_colsum(hx_t x)
     do {
         hx_t in = y;
         hx_apply(&hx_op_colsum, &(colsum_attrs){ GROUP }, &in, &y);
-    } while (hx_rows(y) > 1);
+    } while (y.id && hx_rows(y) > 1);
     return hx_reshape(y, 1, &cols);
 }
 
