@@ -1,5 +1,6 @@
 #version 460
-// dx = unshifted r (h - mean h - n mean(h n)) + c,  h = dy g,  n = (s-m) r,  p, q = sums of dy n, dy over 16 rows
+// dx = unshifted r (h - mean h - n mean(h n)) + c,  h = dy g,  n = (s-m) r,
+// p, q = sums of dy n, dy over 16 rows
 // A workgroup does 16 rows: first LANES = 16 invocations a row find the means, then every
 // invocation goes down its own columns. Each element of dx has one writer: the row that read it,
 // or, where no row did, its own.
@@ -10,7 +11,8 @@
 layout(push_constant) uniform push {
     uint B, T, D; int shift; uint dy_o, dy_s, x_o, x_s, c_o, c_s, dx_o, dx_s, opts;
 };
-IN(0, dy);  IN(1, x);  IN(2, g);  IN(3, m);  IN(4, r);  IN(5, c);  OUT(6, dx);  OUT(7, p);  OUT(8, q);
+IN(0, dy);  IN(1, x);  IN(2, g);  IN(3, m);  IN(4, r);  IN(5, c);
+OUT(6, dx);  OUT(7, p);  OUT(8, q);
 shared vec4 stats[16];                     // m, r, mean h, mean(h n) of each row
 
 float added(uint row, uint j) { return HAS(5) ? c[c_o + row * c_s + j] : 0; }
@@ -24,7 +26,8 @@ void main()
     float mean = live ? m[row] : 0, k = live ? r[row] : 0;
     vec2 sums = vec2(0);
     if (live) for (uint j = lane; j < D; j += LANES) {
-        float s = j < first ? x[at + j] : has ? x[at + j - late * x_s] : 0, h = dy[dy_at + j] * g[j];
+        float s = j < first ? x[at + j] : has ? x[at + j - late * x_s] : 0;
+        float h = dy[dy_at + j] * g[j];
         sums += vec2(h, h * (s - mean));
     }
     sums = rows_sum(sums);
@@ -39,7 +42,8 @@ void main()
             bool there = j < first || t >= late;
             float v = dy[dy_o + u * dy_s + j], s = there ? x[x_o + from * x_s + j] : 0;
             float n = (s - st.x) * st.y;
-            if (there) dx[dx_o + from * dx_s + j] = st.y * (v * gj - st.z - n * st.w) + added(from, j);
+            if (there)
+                dx[dx_o + from * dx_s + j] = st.y * (v * gj - st.z - n * st.w) + added(from, j);
             if (j >= first && t + late >= T) dx[dx_o + u * dx_s + j] = added(u, j);
             dg += v * n;
             db += v;

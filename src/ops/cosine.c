@@ -92,8 +92,7 @@ HX_CLONES static void cosine_rows(void *ctx, int64_t task)
 
 static void cosine_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * (c->dim[T] - 1);
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), cosine_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * (c->dim[T] - 1), c->dim[D], cosine_rows);
 }
 
 HX_CLONES static void cosine_bwd_rows(void *ctx, int64_t task)
@@ -125,8 +124,7 @@ HX_CLONES static void cosine_bwd_rows(void *ctx, int64_t task)
 
 static void cosine_bwd_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * c->dim[T];
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), cosine_bwd_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], cosine_bwd_rows);
 }
 
 static const char *one_token(const int64_t *dim, const void *attrs)
@@ -167,7 +165,7 @@ HX_OP(cosine,
     .source = "definition",
     .sig = "p:[B,T,D] e:[B,T,D] -> s[B,T-1]",
     .ref = cosine_ref, .vjp = cosine_vjp, .host = cosine_host, .wrong_if = one_token,
-    .grid = "B*(T-1)/16", .terms = "D", .flops = "6*B*T*D",
+    .grid = "B*T/16", .terms = "D", .flops = "6*B*T*D",
     .kernels = { { "cosine" } },
     .check = "B=1 T=2 D=1; B=1 T=2 D=2; B=2 T=3 D=3; B=3 T=7 D=33; B=2 T=19 D=64; B=1 T=5 D=257",
     .wrong = "B=2 T=1 D=3: next one",
@@ -210,6 +208,7 @@ hx_t t_cosine_loss(hx_t p, hx_t e)
     if (n < 1) return hx_constant(p.tape, false, 1, (int64_t[]){ 1 }, (float[]){ NAN });
     hx_t s[1] = { HX_NONE }, loss[1] = { HX_NONE };
     hx_apply(&hx_op_cosine, NULL, (hx_t[]){ p, e }, s);
-    hx_apply(&hx_op_affine, &(affine_attrs){ -1 / (float)(b * n), 1 }, (hx_t[]){ t_sum(s[0]) }, loss);
+    affine_attrs mean = { -1 / (float)(b * n), 1 };
+    hx_apply(&hx_op_affine, &mean, (hx_t[]){ t_sum(s[0]) }, loss);
     return loss[0];
 }

@@ -93,7 +93,8 @@ HX_CLONES static void layernorm_rows(void *ctx, int64_t task)
             const float *gk = g + h[k].at;
             hx_half b = hx_maybe(c->a[2], 0, 0, h[k].at, h[k].n);
             float *y = (float *)c->a[3] + row * c->ld[3] + h[k].at;
-#define SCALE(type) HX_AT(type, y) = (HX_HALF(type, h[k]) - m) * r * HX_OF(type, gk) + HX_HALF(type, b)
+#define SCALE(type) HX_AT(type, y) =                                     \
+            (HX_HALF(type, h[k]) - m) * r * HX_OF(type, gk) + HX_HALF(type, b)
             HX_EACH(h[k].n, SCALE);
         }
     }
@@ -101,13 +102,12 @@ HX_CLONES static void layernorm_rows(void *ctx, int64_t task)
 
 static void layernorm_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * c->dim[T];
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), layernorm_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], layernorm_rows);
 }
 
 // Half h of one row: dx where the half has a place, partial sums p and, if there is one, q.
-HX_INLINE void layernorm_back_half(const hx_call *c, const hx_half *h, const float *dy, float m, float r,
-                                   float h1, float hn, float *p, float *q)
+HX_INLINE void layernorm_back_half(const hx_call *c, const hx_half *h, const float *dy, float m,
+                                   float r, float h1, float hn, float *p, float *q)
 {
     const float *g = (const float *)c->a[2] + h->at;
     if (h->row >= 0) {
@@ -160,12 +160,12 @@ HX_CLONES static void layernorm_bwd_rows(void *ctx, int64_t task)
 
 static void layernorm_bwd_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * c->dim[T];
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), layernorm_bwd_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], layernorm_bwd_rows);
 }
 
 // r is that of a forward pass: positive
-static real layernorm_bwd_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+static real layernorm_bwd_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim,
+                             const void *attrs)
 {
     (void)i; (void)dim; (void)attrs;
     return arg == 4 ? (float)(rnd * 0x1p-32 + 1) : NAN;
@@ -175,12 +175,14 @@ HX_OP(layernorm_bwd,
     .math = "dx = unshifted r (h - mean h - n mean(h n)) + c,  h = dy g,  n = (s-m) r,"
             "  p, q = sums of dy n, dy over 16 rows",
     .source = "differentiated from layernorm",
-    .sig = "dy:[B,T,D] x:[B,T,D] g[D] m[B,T] r[B,T] c?:[B,T,D] -> dx:[B,T,D] p[B*T/16,D] q?[B*T/16,D]",
+    .sig = "dy:[B,T,D] x:[B,T,D] g[D] m[B,T] r[B,T] c?:[B,T,D]"
+           " -> dx:[B,T,D] p[B*T/16,D] q?[B*T/16,D]",
     .attrs = hx_shift_fields, .attrs_size = sizeof(hx_shift_attrs),
     .ref = layernorm_bwd_ref, .host = layernorm_bwd_host, .adds = "c", .alias = "dx=c",
     .grid = "B*T/16", .terms = "D+16", .flops = "16*B*T*D",
     .kernels = { { "layernorm_bwd" } },
-    .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -c; B=2 T=3 D=2 shift=5 -q; B=3 T=7 D=3 shift=1 -c -q;"
+    .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -c; B=2 T=3 D=2 shift=5 -q;"
+             "B=3 T=7 D=3 shift=1 -c -q;"
              "B=2 T=19 D=33 shift=4; B=2 T=5 D=257 -c; B=1 T=2 D=1030 shift=1; B=1 T=40 D=64",
     .fill = layernorm_bwd_fill,
     .bench = "B=4 T=1024 D=512 shift=1; B=1 T=8192 D=1024");

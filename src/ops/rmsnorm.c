@@ -86,8 +86,7 @@ HX_CLONES static void rmsnorm_rows(void *ctx, int64_t task)
 
 static void rmsnorm_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * c->dim[T];
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), rmsnorm_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], rmsnorm_rows);
 }
 
 HX_CLONES static void rmsnorm_bwd_rows(void *ctx, int64_t task)
@@ -129,12 +128,12 @@ HX_CLONES static void rmsnorm_bwd_rows(void *ctx, int64_t task)
 
 static void rmsnorm_bwd_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * c->dim[T];
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), rmsnorm_bwd_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], rmsnorm_bwd_rows);
 }
 
 // r is that of a forward pass: positive; at its greatest for rows below the clamp, those of T = 1
-static real rmsnorm_bwd_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+static real rmsnorm_bwd_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim,
+                             const void *attrs)
 {
     (void)i; (void)attrs;
     float u = (float)(rnd * 0x1p-31 - 1);

@@ -48,8 +48,7 @@ HX_CLONES static void shift_rows(void *ctx, int64_t task)
 
 static void shift_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * c->dim[T];
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), shift_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], shift_rows);
 }
 
 HX_CLONES static void shift_bwd_rows(void *ctx, int64_t task)
@@ -75,8 +74,7 @@ HX_CLONES static void shift_bwd_rows(void *ctx, int64_t task)
 
 static void shift_bwd_host(const hx_call *c)
 {
-    int64_t rows = c->dim[B] * c->dim[T];
-    hx_pool_run(c->pool, hx_ceil_div(rows, hx_rows_per_task(c->dim[D])), shift_bwd_rows, (void *)c);
+    hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], shift_bwd_rows);
 }
 
 #define SAMPLES "B=1 T=1 D=1 shift=1; B=1 T=3 D=2; B=2 T=3 D=5 shift=7; B=3 T=7 D=3 shift=1;" \

@@ -29,8 +29,8 @@ typedef struct hx_half {
 static const float hx_zeros[HX_V16];
 #define HX_HALF(type, h) (*(const type *)((h).x + (i & (h).mask)))
 
-HX_INLINE void hx_halves(const float *x, int64_t ld, int64_t row, int64_t T, int64_t D, int64_t shift,
-                         hx_half h[2])
+HX_INLINE void hx_halves(const float *x, int64_t ld, int64_t row, int64_t T, int64_t D,
+                         int64_t shift, hx_half h[2])
 {
     int64_t first = (D + 1) / 2;
     h[0] = (hx_half){ 0, first, row, x + row * ld, -1 };
