@@ -44,6 +44,12 @@ hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window);
 // ---- losses ------------------------------------------------------------------------------
 // Mean over labels != ignore of -log softmax(e w^T)[label]; 0/0 is NaN, as in the reference.
 // e[R,D] w[V,D] labels#[R] -> [1]. Logits exist in chunks of at most `chunk_bytes` (0: 64 MiB).
+// Several labels for each row are as many stacked heads: w[C*V,D] labels#[R,C], class i V + v.
 hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk_bytes);
+// n[r] = log sum_v exp z[r,v] - z[r,labels[r]], 0 where labels[r] = ignore;
+// z[R,V] labels#[R] -> [R]
+hx_t t_cross_entropy(hx_t z, hx_t labels, int ignore);
+// Mean of n[r] over the rows with labels[r] != ignore; NaN if there are none.  n[R] -> [1]
+hx_t t_valid_mean(hx_t n, hx_t labels, int ignore);
 // 1 - mean over b and t < T-1 of cos(p[b,t], e[b,t+1]), norms clamped at 1e-12; p,e[B,T,D] -> [1]
 hx_t t_cosine_loss(hx_t p, hx_t e);

@@ -1,0 +1,140 @@
+// adamw.c - one step of Adam over flat arrays, with decoupled or with plain weight decay.
+#include "lanes.h"
+#include "../core/op.h"
+#include "../optim/optim.h"
+#include <math.h>
+
+enum { P, G, M, V, F, K, P2, M2, V2 };     // arguments
+static const hx_field adam_fields[] = {
+    { "beta1", HX_F32, offsetof(hx_optim_conf, beta1), "0.9", 0, 1, "decay of the mean" },
+    { "beta2", HX_F32, offsetof(hx_optim_conf, beta2), "0.999", 0, 1, "decay of the square" },
+    { "eps", HX_F32, offsetof(hx_optim_conf, eps), "1e-8", 0, 1, "added to the denominator" },
+    { "weight_decay", HX_F32, offsetof(hx_optim_conf, weight_decay), "0.01", 0, 1e6,
+      "per unit of learning rate" },
+    { 0 }
+};
+
+static void step_ref(const hx_ref *r, bool decoupled)
+{
+    const hx_optim_conf *a = r->attrs;
+    const real *k = r->a[K], lr = k[HX_STEP_LR];
+    for (int64_t i = 0; i < r->dim[0]; i++) {
+        real p = r->a[P][i], g = r->a[G][i] * r->a[F][0];
+        if (decoupled)
+            p -= lr * a->weight_decay * p;
+        else
+            g += a->weight_decay * p;
+        real m = r->a[M][i] + (1 - (real)a->beta1) * (g - r->a[M][i]);
+        real v = r->a[V][i] + (1 - (real)a->beta2) * (g * g - r->a[V][i]);
+        r->a[M2][i] = m;
+        r->a[V2][i] = v;
+        real denominator = sqrt(v) / sqrt(k[HX_STEP_BIAS2]) + a->eps;
+        r->a[P2][i] = p - lr / k[HX_STEP_BIAS1] * m / denominator;
+    }
+}
+
+// What one step multiplies with, once for all elements.
+typedef struct { float f, keep, decay, b1, b2, eps, rate, root2; } factors;
+static factors factors_of(const hx_call *c, bool decoupled)
+{
+    const hx_optim_conf *a = c->attrs;
+    const float *k = c->a[K], wd = a->weight_decay;
+    return (factors){
+        .f = *(const float *)c->a[F],
+        .keep = decoupled ? 1 - k[HX_STEP_LR] * wd : 1, .decay = decoupled ? 0 : wd,
+        .b1 = 1 - a->beta1, .b2 = 1 - a->beta2, .eps = a->eps,
+        .rate = k[HX_STEP_LR] / k[HX_STEP_BIAS1], .root2 = 1 / sqrtf(k[HX_STEP_BIAS2]),
+    };
+}
+
+HX_INLINE void step(const factors *k, hx_lanes *p, hx_lanes g, hx_lanes *m, hx_lanes *v)
+{
+    g = g * k->f + *p * k->decay;
+    *m += k->b1 * (g - *m);
+    *v += k->b2 * (g * g - *v);
+    *p = *p * k->keep - k->rate * *m / (hx_lanes_sqrt(*v) * k->root2 + k->eps);
+}
+
+// Elements from .. from + n, n < 16 only at the end of the arrays.
+HX_INLINE void step_at(const hx_call *c, const factors *k, int64_t from, int64_t n)
+{
+    hx_lanes p = hx_load_some((const float *)c->a[P] + from, n, 0);
+    hx_lanes g = hx_load_some((const float *)c->a[G] + from, n, 0);
+    hx_lanes m = hx_load_some((const float *)c->a[M] + from, n, 0);
+    hx_lanes v = hx_load_some((const float *)c->a[V] + from, n, 0);
+    step(k, &p, g, &m, &v);
+    memcpy((float *)c->a[P2] + from, &p, (size_t)n * sizeof(float));
+    memcpy((float *)c->a[M2] + from, &m, (size_t)n * sizeof(float));
+    memcpy((float *)c->a[V2] + from, &v, (size_t)n * sizeof(float));
+}
+
+enum { BLOCK = 1 << 14 };                  // elements a task
+HX_SIMD static void step_block(const hx_call *c, const factors *k, int64_t block)
+{
+    int64_t i = block * BLOCK, last = hx_min(c->dim[0], i + BLOCK);
+    for (; i + HX_LANES <= last; i += HX_LANES)
+        step_at(c, k, i, HX_LANES);
+    if (i < last)
+        step_at(c, k, i, last - i);
+}
+
+static void adamw_task(void *ctx, int64_t i)
+{
+    factors k = factors_of(ctx, true);
+    step_block(ctx, &k, i);
+}
+
+static void adam_task(void *ctx, int64_t i)
+{
+    factors k = factors_of(ctx, false);
+    step_block(ctx, &k, i);
+}
+
+static void adamw_host(const hx_call *c)
+{
+    hx_pool_run(c->pool, hx_ceil_div(c->dim[0], BLOCK), adamw_task, (void *)c);
+}
+
+static void adam_host(const hx_call *c)
+{
+    hx_pool_run(c->pool, hx_ceil_div(c->dim[0], BLOCK), adam_task, (void *)c);
+}
+
+static void adamw_ref(const hx_ref *r) { step_ref(r, true); }
+static void adam_ref(const hx_ref *r) { step_ref(r, false); }
+
+// Squares and bias corrections are positive; the rest is around zero.
+static real adam_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+{
+    (void)dim, (void)attrs;
+    real u = (rnd & 0xffff) / 65536.0;
+    if (arg == V)
+        return u;
+    if (arg != K)
+        return NAN;
+    return i == HX_STEP_LR ? 0.01 : 0.1 + 0.5 * u;
+}
+
+HX_OP(adamw,
+    .math = "p2 = p - lr wd p - lr/b1 m2 / (sqrt(v2/b2) + eps),  m2, v2 = means of f g, (f g)^2",
+    .source = "Loshchilov & Hutter 2019, algorithm 2; order of operations as in torch.optim.AdamW",
+    .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
+    .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
+    .ref = adamw_ref, .host = adamw_host, .fill = adam_fill,
+    .grid = "N/256", .flops = "16*N", .alias = "p2=p m2=m v2=v",
+    .kernels = { { "adamw" } },
+    .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
+    .wrong = "N=3 g=[4]: argument g does not fit",
+    .bench = "N=16777216");
+
+HX_OP(adam,
+    .math = "p2 = p - lr/b1 m2 / (sqrt(v2/b2) + eps),  m2, v2 = means of f g + wd p and its square",
+    .source = "Kingma & Ba 2015, algorithm 1; weight decay as in torch.optim.Adam",
+    .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
+    .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
+    .ref = adam_ref, .host = adam_host, .fill = adam_fill,
+    .grid = "N/256", .flops = "16*N", .alias = "p2=p m2=m v2=v",
+    .kernels = { { "adam" } },
+    .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
+    .wrong = "N=3 g=[4]: argument g does not fit",
+    .bench = "N=16777216");

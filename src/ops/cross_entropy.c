@@ -1,0 +1,167 @@
+// cross_entropy.c - the negative log-likelihood of one label per row of logits.
+#include "lanes.h"
+#include "t.h"
+#include <math.h>
+
+enum { R, V };
+typedef struct ce_attrs { int32_t ignore; } ce_attrs;
+static const hx_field ce_fields[] = {
+    { "ignore", HX_I32, offsetof(ce_attrs, ignore), "0", 0, 0, "label of rows left out" },
+    { 0 }
+};
+
+// Labels outside the vocabulary are left out too: whoever brings them in has refused such ones.
+static bool counts(int64_t y, int64_t vocabulary, const void *attrs)
+{
+    return y != ((const ce_attrs *)attrs)->ignore && y >= 0 && y < vocabulary;
+}
+
+static void ce_ref(const hx_ref *r)
+{
+    int64_t v = r->dim[V];
+    for (int64_t i = 0; i < r->dim[R]; i++) {
+        const real *z = r->a[0] + i * v;
+        real m = z[0], s = 0;
+        for (int64_t j = 1; j < v; j++)
+            m = fmax(m, z[j]);
+        for (int64_t j = 0; j < v; j++)
+            s += exp(z[j] - m);
+        int64_t y = (int64_t)r->a[1][i];
+        r->a[3][i] = m + log(s);
+        r->a[2][i] = counts(y, v, r->attrs) ? r->a[3][i] - z[y] : 0;
+    }
+}
+
+enum { ROWS = 8 };                         // rows a task
+HX_SIMD static void ce_row(const float *z, int64_t v, float *top, float *sum)
+{
+    int64_t whole = v / HX_LANES * HX_LANES;
+    hx_lanes m = (hx_lanes){ 0 } - INFINITY, s = { 0 };
+    for (int64_t j = 0; j < whole; j += HX_LANES)
+        m = hx_lanes_max(m, hx_load(z + j));
+    hx_lanes rest = hx_load_some(z + whole, v - whole, -INFINITY);
+    *top = hx_lanes_top(hx_lanes_max(m, rest));
+    for (int64_t j = 0; j < whole; j += HX_LANES)
+        s += hx_lanes_exp(hx_load(z + j) - *top);
+    *sum = hx_lanes_sum(s + hx_lanes_exp(rest - *top));
+}
+
+static void ce_task(void *ctx, int64_t task)
+{
+    const hx_call *c = ctx;
+    for (int64_t i = task * ROWS; i < hx_min(c->dim[R], (task + 1) * ROWS); i++) {
+        const float *z = (const float *)c->a[0] + i * c->ld[0];
+        int64_t y = ((const int32_t *)c->a[1])[i];
+        float m, s;
+        ce_row(z, c->dim[V], &m, &s);
+        s = logf(s);
+        ((float *)c->a[2])[i] = counts(y, c->dim[V], c->attrs) ? s + (m - z[y]) : 0;
+        ((float *)c->a[3])[i] = m + s;
+    }
+}
+
+static void ce_host(const hx_call *c)
+{
+    hx_pool_run(c->pool, hx_ceil_div(c->dim[R], ROWS), ce_task, (void *)c);
+}
+
+static real ce_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+{
+    if (arg != 1)
+        return NAN;
+    // every label as often as any other, and as often one to be ignored; the first row counts
+    int64_t y = rnd % (uint32_t)(dim[V] + 1);
+    if (y < dim[V] && (i > 0 || counts(y, dim[V], attrs)))
+        return (real)y;
+    return i > 0 ? ((const ce_attrs *)attrs)->ignore : (real)(dim[V] - 1);
+}
+
+// ---- gradient ----------------------------------------------------------------------------
+static void ce_bwd_ref(const hx_ref *r)
+{
+    int64_t v = r->dim[V];
+    for (int64_t i = 0; i < r->dim[R]; i++) {
+        int64_t y = (int64_t)r->a[1][i];
+        real dn = counts(y, v, r->attrs) ? r->a[3][i] : 0;
+        for (int64_t j = 0; j < v; j++)
+            r->a[4][i * v + j] = dn * (exp(r->a[0][i * v + j] - r->a[2][i]) - (j == y));
+    }
+}
+
+HX_SIMD static void ce_bwd_row(const float *z, float l, float scale, int64_t v, float *dz)
+{
+    int64_t j = 0;
+    for (; j + HX_LANES <= v; j += HX_LANES)
+        hx_store(dz + j, scale * hx_lanes_exp(hx_load(z + j) - l));
+    hx_lanes rest = scale * hx_lanes_exp(hx_load_some(z + j, v - j, l) - l);
+    memcpy(dz + j, &rest, (size_t)(v - j) * sizeof *dz);
+}
+
+static void ce_bwd_task(void *ctx, int64_t task)
+{
+    const hx_call *c = ctx;
+    int64_t v = c->dim[V];
+    for (int64_t i = task * ROWS; i < hx_min(c->dim[R], (task + 1) * ROWS); i++) {
+        const float *z = (const float *)c->a[0] + i * c->ld[0];
+        float *dz = (float *)c->a[4] + i * v, dn = ((const float *)c->a[3])[i];
+        int64_t y = ((const int32_t *)c->a[1])[i];
+        if (counts(y, v, c->attrs)) {
+            ce_bwd_row(z, ((const float *)c->a[2])[i], dn, v, dz);
+            dz[y] -= dn;
+        } else                             // 0 even where z is not finite
+            memset(dz, 0, (size_t)v * sizeof *dz);
+    }
+}
+
+static void ce_bwd_host(const hx_call *c)
+{
+    hx_pool_run(c->pool, hx_ceil_div(c->dim[R], ROWS), ce_bwd_task, (void *)c);
+}
+
+// A workgroup takes eight rows where one row would leave most of it without work.
+static bool short_rows(const int64_t *dim, const void *attrs)
+{
+    (void)attrs;
+    return dim[V] <= 2048;
+}
+
+HX_OP(cross_entropy_bwd,
+    .math = "dz[r,v] = dn[r] (exp(z[r,v] - l[r]) - [v = y[r]]), 0 where y[r] = ignore",
+    .source = "differentiated from cross_entropy",
+    .sig = "z:[R,V] y#[R] l[R] dn[R] -> dz[R,V]",
+    .attrs = ce_fields, .attrs_size = sizeof(ce_attrs),
+    .ref = ce_bwd_ref, .host = ce_bwd_host, .fill = ce_fill,
+    .grid = "R", .flops = "10*R*V", .alias = "dz=z",
+    .kernels = {
+        { "cross_entropy_bwd", .spec = "256" },
+        { "cross_entropy_bwd", .grid = "R/8", .spec = "32", .fits = short_rows } },
+    .check = "R=1 V=1 ignore=-1; R=3 V=5; R=33 V=257 ignore=3; R=70 V=20 ignore=-100; R=3 V=2500",
+    .wrong = "R=3 V=5 l=[4]: argument l does not fit",
+    .bench = "R=4096 V=256; R=512 V=32000");
+
+static void ce_vjp(const hx_node *n, hx_t *d)
+{
+    hx_apply(&hx_op_cross_entropy_bwd, n->attrs,
+             (hx_t[]){ n->arg[0], n->arg[1], n->arg[3], n->grad[0] }, d);
+}
+
+HX_OP(cross_entropy,
+    .math = "n[r] = l[r] - z[r,y[r]], 0 where y[r] = ignore;  l[r] = log sum_v exp z[r,v]",
+    .source = "definition",
+    .sig = "z:[R,V] y#[R] -> n[R] l[R]",
+    .attrs = ce_fields, .attrs_size = sizeof(ce_attrs),
+    .ref = ce_ref, .vjp = ce_vjp, .host = ce_host, .fill = ce_fill,
+    .grid = "R", .terms = "V", .flops = "10*R*V",
+    .kernels = {
+        { "cross_entropy", .spec = "256" },
+        { "cross_entropy", .grid = "R/8", .spec = "32", .fits = short_rows } },
+    .check = "R=1 V=1 ignore=-1; R=3 V=5; R=33 V=257 ignore=3; R=70 V=20 ignore=-100; R=3 V=2500",
+    .wrong = "R=3 V=5 y=[4]: argument y does not fit",
+    .bench = "R=4096 V=256; R=512 V=32000");
+
+hx_t t_cross_entropy(hx_t z, hx_t labels, int ignore)
+{
+    hx_t out[2] = { HX_NONE, HX_NONE };
+    hx_apply(&hx_op_cross_entropy, &(ce_attrs){ ignore }, (hx_t[]){ z, labels }, out);
+    return out[0];
+}
