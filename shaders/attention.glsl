@@ -1,0 +1,76 @@
+// attention.glsl - y_i = sum_j softmax_j(q_i.k_j / sqrt K) v_j in one pass over what a tile of
+// queries sees: running maximum and sum of each row, nothing of size T x T. The rule defines
+// SEES(i, j), and KEYS_LO(i) and KEYS_HI(i): nothing before or from there on is seen by i.
+layout(push_constant) uniform push {
+    uint B, T, D;
+    uint heads, axial, w;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, y_o, y_s;
+};
+#include "attn.glsl"
+IN(0, q);  IN(1, k);  IN(2, v);  OUT(3, y);  OUT(4, l);
+const uint RT = BR / TY, CT = BC / TX, PS = BC + 1;
+shared float qs[BR * KS], kv[BC * KS], ps[BR * PS], red[BR * TX];
+
+void main()
+{
+    uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
+    place p = place_of(B, T, heads, axial, BR);
+    uint n = p.n, i1 = min(p.i0 + BR, n);
+    uint lo = p.i0 < n ? KEYS_LO(p.i0) : 0, hi = p.i0 < n ? KEYS_HI(i1 - 1) : 0;
+    float scale = inversesqrt(float(K)), acc[RT][NC], s[RT][CT], top[RT], sum[RT];
+    CLEAR(acc, RT)
+    [[unroll]] for (uint a = 0; a < RT; a++) { top[a] = -3e38; sum[a] = 0; }
+    LOAD(qs, BR, p, q, p.i0)
+
+    for (uint at = lo; at < hi; at += BC) {
+        barrier();                         // the last block's values have been used
+        LOAD(kv, BC, p, k, at)
+        barrier();
+        DOTS(s, RT, CT, qs, kv)
+        // largest score of each row
+        [[unroll]] for (uint a = 0; a < RT; a++) {
+            uint i = p.i0 + ty + TY * a;
+            float m = -3e38;
+            [[unroll]] for (uint b = 0; b < CT; b++) {
+                uint j = at + tx + TX * b;
+                s[a][b] = j < n && SEES(i, j) ? s[a][b] * scale : -3e38;
+                m = max(m, s[a][b]);
+            }
+            red[(ty + TY * a) * TX + tx] = m;
+        }
+        barrier();
+        // weights against the new maximum; what was summed so far follows it
+        [[unroll]] for (uint a = 0; a < RT; a++) {
+            uint row = ty + TY * a;
+            float m = top[a];
+            [[unroll]] for (uint b = 0; b < TX; b++) m = max(m, red[row * TX + b]);
+            float old = exp(top[a] - m);
+            sum[a] *= old;
+            [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] *= old;
+            [[unroll]] for (uint b = 0; b < CT; b++) {
+                float e = s[a][b] == -3e38 ? 0 : exp(s[a][b] - m);
+                sum[a] += e;
+                ps[row * PS + tx + TX * b] = e;
+            }
+            top[a] = m;
+        }
+        LOAD(kv, BC, p, v, at)
+        barrier();
+#define WEIGHT(j, i) ps[(i) * PS + j]
+        MIX(acc, RT, BC, WEIGHT, kv)
+    }
+
+    // sums of the columns' shares, in order
+    barrier();
+    [[unroll]] for (uint a = 0; a < RT; a++) red[(ty + TY * a) * TX + tx] = sum[a];
+    barrier();
+    [[unroll]] for (uint a = 0; a < RT; a++) {
+        uint row = ty + TY * a, i = p.i0 + row;
+        float total = 0;
+        [[unroll]] for (uint b = 0; b < TX; b++) total += red[row * TX + b];
+        sum[a] = total == 0 ? 0 : 1 / total;
+        if (tx == 0 && i < n) l[STAT(p, i)] = total == 0 ? -3e38 : top[a] + log(total);
+    }
+#define SHARE(a) sum[a]
+    STORE(p, y, p.i0, acc, RT, SHARE)
+}

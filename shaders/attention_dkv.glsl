@@ -1,0 +1,54 @@
+// attention_dkv.glsl - dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, ds and s
+// as in attention_dq.glsl: one workgroup per tile of BC keys, which walks over the queries that see
+// it, BR at a time. The rule defines SEES(i, j), and QUERIES_LO(j) and QUERIES_HI(j): no query
+// before or from there on sees j.
+layout(push_constant) uniform push {
+    uint B, T, D;
+    uint heads, axial, w;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
+};
+#include "attn.glsl"
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dk);  OUT(7, dv);
+const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BC + 1;
+shared float ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BR * PS], ds[BR * PS];
+
+void main()
+{
+    uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
+    place p = place_of(B, T, heads, axial, BC);
+    uint n = p.n, j1 = min(p.i0 + BC, n);
+    uint lo = p.i0 < n ? QUERIES_LO(p.i0) : 0, hi = p.i0 < n ? QUERIES_HI(j1 - 1) : 0;
+    float scale = inversesqrt(float(K)), ak[JT][NC], av[JT][NC], s[RT][CT], dp[RT][CT];
+    CLEAR(ak, JT)
+    CLEAR(av, JT)
+    LOAD(ks, BC, p, k, p.i0)
+    LOAD(vs, BC, p, v, p.i0)
+
+    for (uint at = lo; at < hi; at += BR) {
+        barrier();                         // the last block's queries have been used
+        LOAD(qs, BR, p, q, at)
+        LOAD(ys, BR, p, dy, at)
+        barrier();
+        DOTS(s, RT, CT, qs, ks)
+        DOTS(dp, RT, CT, ys, vs)
+        [[unroll]] for (uint a = 0; a < RT; a++) {
+            uint row = ty + TY * a, i = at + row;
+            float li = i < n ? l[STAT(p, i)] : 0, ei = i < n ? e[STAT(p, i)] : 0;
+            [[unroll]] for (uint b = 0; b < CT; b++) {
+                uint j = p.i0 + tx + TX * b;
+                float weight = i < n && j < n && SEES(i, j) ? exp(s[a][b] * scale - li) : 0;
+                ps[row * PS + tx + TX * b] = weight;
+                ds[row * PS + tx + TX * b] = weight * (dp[a][b] - ei);
+            }
+        }
+        barrier();
+#define P_AT(i, j) ps[(i) * PS + j]
+#define DS_AT(i, j) ds[(i) * PS + j]
+        MIX(av, JT, BR, P_AT, ys)
+        MIX(ak, JT, BR, DS_AT, qs)
+    }
+#define ONE(a) 1
+#define SCALE(a) scale
+    STORE(p, dv, p.i0, av, JT, ONE)
+    STORE(p, dk, p.i0, ak, JT, SCALE)
+}

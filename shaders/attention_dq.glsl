@@ -1,0 +1,54 @@
+// attention_dq.glsl - dq_i = sum_j ds_ij k_j / sqrt K, ds_ij = exp(s_ij - l_i) (dy_i.v_j - e_i),
+// s_ij = q_i.k_j / sqrt K: one workgroup per tile of queries. The rule defines SEES(i, j),
+// KEYS_LO(i) and KEYS_HI(i) as for attention.glsl.
+layout(push_constant) uniform push {
+    uint B, T, D;
+    uint heads, axial, w;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dq_o, dq_s;
+};
+#include "attn.glsl"
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dq);
+const uint RT = BR / TY, CT = BC / TX, PS = BC + 1;
+shared float qs[BR * KS], ys[BR * KS], kv[BC * KS], ds[BR * PS];
+
+void main()
+{
+    uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
+    place p = place_of(B, T, heads, axial, BR);
+    uint n = p.n, i1 = min(p.i0 + BR, n);
+    uint lo = p.i0 < n ? KEYS_LO(p.i0) : 0, hi = p.i0 < n ? KEYS_HI(i1 - 1) : 0;
+    float scale = inversesqrt(float(K)), acc[RT][NC], s[RT][CT], dp[RT][CT], li[RT], ei[RT];
+    CLEAR(acc, RT)
+    [[unroll]] for (uint a = 0; a < RT; a++) {
+        uint i = p.i0 + ty + TY * a;
+        li[a] = i < n ? l[STAT(p, i)] : 0;
+        ei[a] = i < n ? e[STAT(p, i)] : 0;
+    }
+    LOAD(qs, BR, p, q, p.i0)
+    LOAD(ys, BR, p, dy, p.i0)
+
+    for (uint at = lo; at < hi; at += BC) {
+        barrier();                         // the last block's keys have been used
+        LOAD(kv, BC, p, v, at)
+        barrier();
+        DOTS(dp, RT, CT, ys, kv)
+        barrier();
+        LOAD(kv, BC, p, k, at)
+        barrier();
+        DOTS(s, RT, CT, qs, kv)
+        [[unroll]] for (uint a = 0; a < RT; a++) {
+            uint row = ty + TY * a, i = p.i0 + row;
+            [[unroll]] for (uint b = 0; b < CT; b++) {
+                uint j = at + tx + TX * b;
+                bool seen = i < n && j < n && SEES(i, j);
+                ds[row * PS + tx + TX * b] =
+                    seen ? exp(s[a][b] * scale - li[a]) * (dp[a][b] - ei[a]) : 0;
+            }
+        }
+        barrier();
+#define WEIGHT(j, i) ds[(i) * PS + j]
+        MIX(acc, RT, BC, WEIGHT, kv)
+    }
+#define SCALE(a) scale
+    STORE(p, dq, p.i0, acc, RT, SCALE)
+}

@@ -1,0 +1,22 @@
+// band.c - the query itself and the w tokens before it: w + 1 keys.
+#include "../ops/attention.h"
+
+static bool band_sees(int64_t i, int64_t j, const attn_attrs *a)
+{
+    return j <= i && i - j <= a->w;
+}
+
+static void band_keys(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi)
+{
+    *lo = hx_min(hx_max(i - a->w, 0), n);
+    *hi = hx_min(i + 1, n);
+}
+
+static void band_queries(int64_t j, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi)
+{
+    *lo = hx_min(j, n);
+    *hi = hx_min(j + a->w + 1, n);
+}
+
+#define BAND_FLOPS(n) n "*B*D*T*w+" n "*B*D*T"
+HX_MASK(band, "over i - w <= j <= i of i's residue class modulo axial", BAND_FLOPS);

@@ -1,0 +1,25 @@
+// causal.c - every token up to and including the query.
+#include "../ops/attention.h"
+
+static bool causal_sees(int64_t i, int64_t j, const attn_attrs *a)
+{
+    (void)a;
+    return j <= i;
+}
+
+static void causal_keys(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi)
+{
+    (void)a;
+    *lo = 0;
+    *hi = hx_min(i + 1, n);
+}
+
+static void causal_queries(int64_t j, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi)
+{
+    (void)a;
+    *lo = hx_min(j, n);
+    *hi = n;
+}
+
+#define CAUSAL_FLOPS(n) n "*B*D*T*T/axial/2"
+HX_MASK(causal, "over j <= i of i's residue class modulo axial", CAUSAL_FLOPS);

@@ -1,0 +1,200 @@
+// attention.c - what attention means (fp64, plain loops), its gradient, and the door for models.
+#include "attention.h"
+#include <math.h>
+#include <stdlib.h>
+
+const hx_field attn_fields[] = {
+    { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
+    { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },
+    { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
+    { 0 }
+};
+
+const char *attn_wrong(const int64_t *dim, const void *attrs)
+{
+    const attn_attrs *a = attrs;
+    if (a->heads < 1 || dim[2] % a->heads) return "heads must divide the width of q, k and v";
+    if (a->axial < 1) return "axial must be at least 1";
+    if (a->w < 0) return "w must be at least 0";
+    if (dim[2] / a->heads > ATTN_MAX_K) return "a head is at most 256 channels wide";
+    return NULL;
+}
+
+bool attn_fits_64(const int64_t *dim, const void *attrs)
+{
+    return dim[2] / ((const attn_attrs *)attrs)->heads <= 64;
+}
+
+bool attn_fits_128(const int64_t *dim, const void *attrs)
+{
+    return dim[2] / ((const attn_attrs *)attrs)->heads <= 128;
+}
+
+typedef struct walk { const hx_ref *r; const attn_attrs *a; int64_t T, D, K; } walk;
+
+static walk walk_of(const hx_ref *r)
+{
+    const attn_attrs *a = r->attrs;
+    return (walk){ r, a, r->dim[1], r->dim[2], r->dim[2] / a->heads };
+}
+
+static bool sees(const attn_rule *rule, const walk *w, int64_t t, int64_t u)
+{
+    return t % w->a->axial == u % w->a->axial
+        && rule->sees(t / w->a->axial, u / w->a->axial, w->a);
+}
+
+static real dot(const real *x, const real *y, int64_t n)
+{
+    real s = 0;
+    for (int64_t i = 0; i < n; i++) s += x[i] * y[i];
+    return s;
+}
+
+// y_t and l_t of one head; q, k, v, y begin at the head's channels of token 0
+static void attend(const attn_rule *rule, const walk *w, int64_t t, const real *q, const real *k,
+                   const real *v, real *y, real *l)
+{
+    int64_t D = w->D, K = w->K;
+    real top = -INFINITY, sum = 0, root = sqrt((real)K);
+    for (int64_t u = 0; u < w->T; u++)
+        if (sees(rule, w, t, u)) top = fmax(top, dot(q + t*D, k + u*D, K) / root);
+    for (int64_t c = 0; c < K; c++) y[t*D + c] = 0;
+    for (int64_t u = 0; u < w->T; u++) {
+        if (!sees(rule, w, t, u)) continue;
+        real p = exp(dot(q + t*D, k + u*D, K) / root - top);
+        sum += p;
+        for (int64_t c = 0; c < K; c++) y[t*D + c] += p * v[u*D + c];
+    }
+    for (int64_t c = 0; c < K && sum > 0; c++) y[t*D + c] /= sum;
+    *l = sum > 0 ? top + log(sum) : -3e38;
+}
+
+void attn_ref(const attn_rule *rule, const hx_ref *r)
+{
+    walk w = walk_of(r);
+    for (int64_t b = 0; b < r->dim[0]; b++)
+        for (int64_t h = 0; h < w.a->heads; h++)
+            for (int64_t t = 0; t < w.T; t++) {
+                int64_t o = b*w.T*w.D + h*w.K;
+                attend(rule, &w, t, r->a[0] + o, r->a[1] + o, r->a[2] + o, r->a[3] + o,
+                       r->a[4] + (b*w.a->heads + h)*w.T + t);
+            }
+}
+
+// Adds what the pairs that see each other contribute to dq, or to dk and dv (NULL: not wanted).
+static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk, real *dv)
+{
+    walk w = walk_of(r);
+    int64_t T = w.T, D = w.D, K = w.K, H = w.a->heads;
+    real root = sqrt((real)K);
+    for (int64_t b = 0; b < r->dim[0]; b++)
+        for (int64_t h = 0; h < H; h++)
+            for (int64_t t = 0; t < T; t++)
+                for (int64_t u = 0; u < T; u++) {
+                    if (!sees(rule, &w, t, u)) continue;
+                    int64_t i = (b*T + t)*D + h*K, j = (b*T + u)*D + h*K, row = (b*H + h)*T + t;
+                    const real *q = r->a[0] + i, *k = r->a[1] + j, *v = r->a[2] + j;
+                    const real *dy = r->a[3] + i;
+                    real p = exp(dot(q, k, K) / root - r->a[4][row]);
+                    real ds = p * (dot(dy, v, K) - r->a[5][row]) / root;
+                    for (int64_t c = 0; c < K; c++) {
+                        if (dq) dq[i + c] += ds * k[c];
+                        if (dk) dk[j + c] += ds * q[c];
+                        if (dv) dv[j + c] += p * dy[c];
+                    }
+                }
+}
+
+void attn_dq_ref(const attn_rule *rule, const hx_ref *r)
+{
+    for (int64_t i = 0; i < r->dim[0] * r->dim[1] * r->dim[2]; i++) r->a[6][i] = 0;
+    backward(rule, r, r->a[6], NULL, NULL);
+}
+
+void attn_dkv_ref(const attn_rule *rule, const hx_ref *r)
+{
+    for (int64_t i = 0; i < r->dim[0] * r->dim[1] * r->dim[2]; i++) r->a[6][i] = r->a[7][i] = 0;
+    backward(rule, r, NULL, r->a[6], r->a[7]);
+}
+
+// ---- e = y.dy per head, what softmax's gradient subtracts -----------------------------------
+typedef struct delta_attrs { int32_t heads; } delta_attrs;
+static const hx_field delta_fields[] = {
+    { "heads", HX_I32, offsetof(delta_attrs, heads), "1", 1, 65535, "heads" }, { 0 }
+};
+
+static void delta_ref(const hx_ref *r)
+{
+    int64_t T = r->dim[1], D = r->dim[2], H = ((const delta_attrs *)r->attrs)->heads, K = D / H;
+    for (int64_t b = 0; b < r->dim[0]; b++)
+        for (int64_t h = 0; h < H; h++)
+            for (int64_t t = 0; t < T; t++) {
+                int64_t x = (b*T + t)*D + h*K, row = (b*H + h)*T + t;
+                r->a[3][row] = dot(r->a[0] + x, r->a[1] + x, K) - (r->a[2] ? r->a[2][row] : 0);
+            }
+}
+
+static const char *delta_wrong(const int64_t *dim, const void *attrs)
+{
+    int32_t heads = ((const delta_attrs *)attrs)->heads;
+    return heads < 1 || dim[2] % heads ? "heads must divide the width of y and dy" : NULL;
+}
+
+static void delta_task(void *ctx, int64_t at)
+{
+    const hx_call *c = ctx;
+    int64_t T = c->dim[1], D = c->dim[2], H = ((const delta_attrs *)c->attrs)->heads, K = D / H;
+    const float *dl = c->a[2];
+    float *e = c->a[3];
+    int64_t end = hx_min((at + 1) * 64, c->dim[0] * T);
+    for (int64_t x = at * 64; x < end; x++)
+        for (int64_t h = 0; h < H; h++) {
+            const float *y = (const float *)c->a[0] + x*c->ld[0] + h*K;
+            const float *dy = (const float *)c->a[1] + x*c->ld[1] + h*K;
+            int64_t row = (x / T * H + h)*T + x % T, k = 0;
+            // eight running sums, added as a tree: the same order whatever the vector width
+            float s[8] = { 0 };
+            for (; k + 8 <= K; k += 8)
+                for (int i = 0; i < 8; i++) s[i] += y[k + i] * dy[k + i];
+            for (int i = 0; k + i < K; i++) s[i] += y[k + i] * dy[k + i];
+            float sum = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+            e[row] = sum - (dl ? dl[row] : 0);
+        }
+}
+
+static void delta_host(const hx_call *c)
+{
+    hx_pool_run(c->pool, hx_ceil_div(c->dim[0] * c->dim[1], 64), delta_task, (void *)c);
+}
+
+HX_OP(attn_delta,
+    .math = "e = y.dy - dl per head: what the gradient of softmax subtracts in each row",
+    .source = "FlashAttention, Dao et al. 2022, algorithm 4, line 19",
+    .sig = "y:[B,T,D] dy:[B,T,D] dl?[B,heads,T] -> e[B,heads,T]",
+    .attrs = delta_fields, .attrs_size = sizeof(delta_attrs), .ref = delta_ref,
+    .wrong_if = delta_wrong, .host = delta_host, .grid = "B*T*heads/64", .terms = "D/heads",
+    .flops = "2*B*T*D", .kernels = { { "attn_delta" } },
+    .check = "B=1 T=1 D=2 heads=1 -dl; B=2 T=33 D=60 heads=3; B=1 T=70 D=256 heads=1 -dl;"
+             "B=3 T=5 D=34 heads=2",
+    .wrong = "B=1 T=4 D=6 heads=4: heads must divide", .bench = "B=2 T=2048 D=512 heads=8 -dl");
+
+// dl belongs to l as dy belongs to y: p_ij is what l_i gains from s_ij, so dl is taken off e
+void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
+{
+    const attn_attrs *a = (const attn_attrs *)n->attrs;
+    hx_t dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(n->arg[3], 0), e = HX_NONE;
+    hx_apply(&hx_op_attn_delta, &(delta_attrs){ a->heads },
+             (hx_t[]){ n->arg[3], dy, n->grad[1] }, &e);
+    hx_t in[] = { n->arg[0], n->arg[1], n->arg[2], dy, n->arg[4], e };
+    if (n->want[0]) hx_apply(dq, a, in, d);
+    if (n->want[1] || n->want[2]) hx_apply(dkv, a, in, d + 1);
+}
+
+hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
+{
+    attn_attrs a = { heads, axial, window < 0 ? 0 : window };
+    hx_t out[2] = { HX_NONE, HX_NONE };
+    hx_apply(window < 0 ? &hx_op_attn_causal : &hx_op_attn_band, &a, (hx_t[]){ q, k, v }, out);
+    return out[0];
+}

@@ -1,0 +1,104 @@
+// attention.h - softmax attention over the keys that a query can see. A pattern is a rule of a few
+// lines in src/masks; references, gradients, host functions and kernels are shared by all rules.
+#pragma once
+#include "t.h"
+
+typedef struct attn_attrs { int32_t heads, axial, w; } attn_attrs;
+
+// A rule speaks of positions within one residue class of n tokens. What a query sees is a stretch
+// without holes: `sees(i, j)` holds exactly for lo <= j < hi of keys(i), and for lo <= i < hi of
+// queries(j). Both ends never decrease from one token to the next, so that a tile of tokens sees
+// from the lo of its first to the hi of its last. lo <= hi, 0 <= lo, hi <= n.
+typedef struct attn_rule {
+    bool (*sees)(int64_t i, int64_t j, const attn_attrs *a);
+    void (*keys)(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
+    void (*queries)(int64_t j, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
+} attn_rule;
+
+enum { ATTN_MAX_K = 256 };                 // widest head that the kernels have tiles for
+
+void attn_ref(const attn_rule *rule, const hx_ref *r);
+void attn_dq_ref(const attn_rule *rule, const hx_ref *r);
+void attn_dkv_ref(const attn_rule *rule, const hx_ref *r);
+void attn_host(const attn_rule *rule, const hx_call *c);
+void attn_dq_host(const attn_rule *rule, const hx_call *c);
+void attn_dkv_host(const attn_rule *rule, const hx_call *c);
+void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d);
+const char *attn_wrong(const int64_t *dim, const void *attrs);
+bool attn_fits_64(const int64_t *dim, const void *attrs);     // head width <= 64
+bool attn_fits_128(const int64_t *dim, const void *attrs);    // head width <= 128
+extern const hx_field attn_fields[];
+extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_rotary;
+
+// Samples of every rule: one token, tiles not full, classes of unequal length, windows beside
+// every edge, wide and odd heads.
+#define ATTN_CHECK                                                                               \
+    "B=1 T=1 D=2 heads=1; B=2 T=9 D=16 heads=2 w=2; B=1 T=5 D=6 heads=3 w=0;"                    \
+    "B=1 T=33 D=48 heads=3 axial=2 w=7; B=2 T=31 D=32 heads=2 axial=3 w=3;"                      \
+    "B=1 T=34 D=8 heads=1 axial=4 w=4; B=1 T=3 D=16 heads=1 axial=4 w=1;"                        \
+    "B=1 T=65 D=64 heads=1 w=31; B=1 T=66 D=128 heads=2 w=32; B=1 T=67 D=60 heads=3 w=33;"       \
+    "B=1 T=40 D=128 heads=1 w=15; B=1 T=33 D=256 heads=2 w=40; B=1 T=21 D=200 heads=1 w=9;"      \
+    "B=1 T=130 D=20 heads=1 w=64; B=1 T=200 D=64 heads=1 axial=3 w=17; B=1 T=19 D=14 heads=2 w=5"
+#define ATTN_WRONG                                                                               \
+    "B=1 T=4 D=6 heads=4: heads must divide; B=1 T=4 D=600 heads=2: at most 256"
+#define ATTN_BENCH "B=2 T=2048 D=512 heads=8 w=32; B=2 T=2048 D=512 heads=8 axial=4 w=64"
+
+// Kernel rows: specialization constants are the head width, queries and keys of a tile, and
+// invocations across and along it. Rows for wider heads have smaller tiles, so that every one
+// fits 32 KiB of shared memory.
+#define ATTN_ROW(OP, NEEDS, ROWS, TILE, FITS)                                                    \
+    { .name = OP, .needs = NEEDS, .grid = "T/axial/" #ROWS "*axial*heads*B",                     \
+      .spec = "D/heads, " TILE, .fits = FITS }
+
+// One rule makes three operators: attn_NAME, attn_NAME_dq and attn_NAME_dkv. FLOPS(n): an expression
+// for n operations for each channel of each pair that sees each other.
+#define HX_MASK(NAME, MATH, FLOPS)                                                               \
+    static const attn_rule NAME##_rule = { NAME##_sees, NAME##_keys, NAME##_queries };           \
+    static void NAME##_ref(const hx_ref *r) { attn_ref(&NAME##_rule, r); }                       \
+    static void NAME##_dq_ref(const hx_ref *r) { attn_dq_ref(&NAME##_rule, r); }                 \
+    static void NAME##_dkv_ref(const hx_ref *r) { attn_dkv_ref(&NAME##_rule, r); }               \
+    static void NAME##_host(const hx_call *c) { attn_host(&NAME##_rule, c); }                    \
+    static void NAME##_dq_host(const hx_call *c) { attn_dq_host(&NAME##_rule, c); }              \
+    static void NAME##_dkv_host(const hx_call *c) { attn_dkv_host(&NAME##_rule, c); }            \
+    HX_OP(attn_##NAME##_dq,                                                                      \
+        .math = "dq_i = sum_j ds_ij k_j / sqrt K, ds_ij = exp(s_ij - l_i) (dy_i.v_j - e_i), "    \
+                "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
+        .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
+        .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] dy:[B,T,D] l[B,heads,T] e[B,heads,T] "             \
+               "-> dq:[B,T,D]",                                                                  \
+        .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dq_ref,            \
+        .wrong_if = attn_wrong, .host = NAME##_dq_host, .terms = "T+D/heads",                    \
+        .flops = FLOPS("6"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,    \
+        .kernels = {                                                                             \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 8, "8, 8, 8, 8", NULL),                             \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 16, "16, 16, 8, 8", attn_fits_128),                 \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 32, "32, 32, 8, 8", attn_fits_64) });               \
+    HX_OP(attn_##NAME##_dkv,                                                                     \
+        .math = "dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, "           \
+                "ds and s as in attn_" #NAME "_dq, " MATH,                                       \
+        .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
+        .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] dy:[B,T,D] l[B,heads,T] e[B,heads,T] "             \
+               "-> dk:[B,T,D] dv:[B,T,D]",                                                       \
+        .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dkv_ref,           \
+        .wrong_if = attn_wrong, .host = NAME##_dkv_host, .terms = "T+D/heads",                   \
+        .flops = FLOPS("8"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,    \
+        .kernels = {                                                                             \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 8, "8, 8, 8, 8", NULL),                            \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 16, "8, 16, 8, 8", attn_fits_128),                 \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 8", attn_fits_64) });              \
+    static void NAME##_vjp(const hx_node *n, hx_t *d)                                            \
+    {                                                                                            \
+        attn_vjp(&hx_op_attn_##NAME##_dq, &hx_op_attn_##NAME##_dkv, n, d);                       \
+    }                                                                                            \
+    HX_OP(attn_##NAME,                                                                           \
+        .math = "y_i = sum_j exp(s_ij - l_i) v_j, l_i = log sum_j exp s_ij, "                    \
+                "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
+        .source = "Attention Is All You Need, Vaswani et al. 2017, eq. 1",                       \
+        .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] -> y:[B,T,D] l[B,heads,T]",                        \
+        .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_ref,               \
+        .vjp = NAME##_vjp, .wrong_if = attn_wrong, .host = NAME##_host, .terms = "T+D/heads",    \
+        .flops = FLOPS("4"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,    \
+        .kernels = {                                                                             \
+            ATTN_ROW("attn_" #NAME, 0, 8, "8, 16, 8, 8", NULL),                                  \
+            ATTN_ROW("attn_" #NAME, 0, 16, "16, 16, 8, 8", attn_fits_128),                       \
+            ATTN_ROW("attn_" #NAME, 0, 32, "32, 32, 8, 8", attn_fits_64) })

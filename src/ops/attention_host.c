@@ -1,0 +1,227 @@
+// attention_host.c - attention on the host device: tiles of 32 tokens of one residue class lie in
+// the lanes of vectors, the tokens that they see stream past in blocks of 64.
+//
+// All products have one form, C[M,32] (+)= A[M,N] B[N,32], where A is read in place with any two
+// strides: keys and values are never copied, and transposed products cost no transpose. The order
+// of every sum is fixed by the problem.
+#include "attention.h"
+#include <math.h>
+#include <string.h>
+
+enum { LANES = 32, BLOCK = 64 };
+typedef float   v16 __attribute__((vector_size(64)));
+typedef int32_t i16 __attribute__((vector_size(64)));
+typedef struct vec { v16 v[2]; } vec;                // one value per lane
+
+// The stretch that each lane's token sees, in class positions; empty for lanes without a token.
+typedef struct span { i16 lo[2], hi[2]; } span;
+
+// Vectors never cross a call that is not inlined.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+// A width's products may use fused multiply-adds where the machine has them.
+#ifdef __clang__
+#define WIDTH_BEGIN(t) _Pragma("clang fp contract(fast)") \
+    _Pragma(WORDS(clang attribute push(__attribute__((target(t))), apply_to = function)))
+#define WIDTH_END _Pragma("clang attribute pop")
+#else
+#define WIDTH_BEGIN(t) _Pragma("GCC push_options") _Pragma("GCC optimize(\"fp-contract=fast\")") \
+    _Pragma(WORDS(GCC target(t)))
+#define WIDTH_END _Pragma("GCC pop_options")
+#endif
+#define WORDS(...) #__VA_ARGS__
+
+typedef struct kernels {
+    void (*product)(int64_t M, int64_t N, const float *a, int64_t am, int64_t an, const vec *b,
+                    vec *c, bool add);
+    void (*soften)(vec *s, int64_t n, int64_t j0, const span *see, bool edge, vec *top, vec *sum,
+                   vec *acc, int64_t K);
+    void (*weigh)(vec *s, vec *dp, int64_t n, int64_t i0, const span *see, bool edge, bool rows,
+                  const float *l, const float *e, int64_t step);
+    void (*turn_in)(vec *t, const float *x, int64_t step, int64_t n, int64_t K, float scale);
+    void (*turn_out)(float *x, int64_t step, int64_t n, int64_t K, const vec *t, const float *f);
+} kernels;
+
+#define SIMD(f) f##_any
+#include "attention_simd.h"
+#undef SIMD
+#ifdef __x86_64__
+WIDTH_BEGIN("avx2,fma")
+#define SIMD(f) f##_avx2
+#include "attention_simd.h"
+#undef SIMD
+WIDTH_END
+WIDTH_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+#define SIMD(f) f##_avx512
+#include "attention_simd.h"
+#undef SIMD
+WIDTH_END
+#endif
+
+// the widest vectors that this machine has
+static const kernels *widest(void)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return &kernels_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_avx2;
+#endif
+    return &kernels_any;
+}
+
+// ---- tasks: one tile of one class of one head ------------------------------------------------
+typedef struct job {
+    const attn_rule *rule;
+    const hx_call   *c;
+    const kernels   *f;
+    int64_t          tiles;                // of one class
+} job;
+
+typedef struct tile {
+    const attn_attrs *a;
+    int64_t n, at, count;                  // tokens of the class; the tile's first; how many
+    int64_t b, h, r, K, first;             // first: token t = first + axial*i of row b*T + t
+    float   scale;
+    span    see;
+    int64_t lo, hi;                        // what the whole tile sees
+    int64_t full_lo, full_hi;              // what every lane of it sees
+} tile;
+
+typedef void range_fn(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
+
+static tile tile_of(const job *w, int64_t task, range_fn *range)
+{
+    const hx_call *c = w->c;
+    const attn_attrs *a = c->attrs;
+    int64_t T = c->dim[1], rest = task / w->tiles;
+    tile t = { .a = a, .K = c->dim[2] / a->heads, .at = task % w->tiles * LANES };
+    t.r = rest % a->axial;
+    t.h = rest / a->axial % a->heads;
+    t.b = rest / a->axial / a->heads;
+    t.n = t.r < T ? hx_ceil_div(T - t.r, a->axial) : 0;
+    t.count = hx_max(hx_min(LANES, t.n - t.at), 0);
+    t.first = t.b*T + t.r;
+    t.scale = (float)(1 / sqrt((double)t.K));
+    for (int64_t i = 0; i < t.count; i++) {
+        int64_t lo, hi;
+        range(t.at + i, t.n, a, &lo, &hi);
+        t.see.lo[i / 16][i % 16] = (int32_t)lo;
+        t.see.hi[i / 16][i % 16] = (int32_t)hi;
+        if (i == 0) { t.lo = lo; t.full_hi = hi; }
+        t.hi = hi;
+        t.full_lo = lo;
+    }
+    if (t.count < LANES) t.full_lo = t.n;            // every block is an edge
+    return t;
+}
+
+static int64_t tasks(const hx_call *c, int64_t *tiles)
+{
+    const attn_attrs *a = c->attrs;
+    *tiles = hx_ceil_div(hx_ceil_div(c->dim[1], a->axial), LANES);
+    return *tiles * c->dim[0] * a->heads * a->axial;
+}
+
+// class position i of argument `arg`, at the head's channels
+static float *row_of(const job *w, const tile *t, int arg, int64_t i)
+{
+    return (float *)w->c->a[arg] + (t->first + i * t->a->axial) * w->c->ld[arg] + t->h * t->K;
+}
+
+static float *stat_of(const job *w, const tile *t, int arg, int64_t i)
+{
+    return (float *)w->c->a[arg] + (t->b * t->a->heads + t->h) * w->c->dim[1] + t->r
+         + i * t->a->axial;
+}
+
+static void forward_task(void *ctx, int64_t task)
+{
+    const job *w = ctx;
+    tile t = tile_of(w, task, w->rule->keys);
+    if (!t.count) return;
+    int64_t K = t.K, step[4];
+    for (int i = 0; i < 4; i++) step[i] = w->c->ld[i] * t.a->axial;
+    vec q[ATTN_MAX_K], acc[ATTN_MAX_K], s[BLOCK], top, sum = { 0 };
+    for (int i = 0; i < LANES; i++) top.v[i / 16][i % 16] = -3e38f;
+    memset(acc, 0, (size_t)K * sizeof *acc);
+    w->f->turn_in(q, row_of(w, &t, 0, t.at), step[0], t.count, K, t.scale);
+    for (int64_t j = t.lo; j < t.hi; j += BLOCK) {
+        int64_t n = hx_min(BLOCK, t.hi - j);
+        w->f->product(n, K, row_of(w, &t, 1, j), step[1], 1, q, s, false);
+        w->f->soften(s, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, &top, &sum, acc, K);
+        w->f->product(K, n, row_of(w, &t, 2, j), 1, step[2], s, acc, true);
+    }
+    float f[LANES], *l = stat_of(w, &t, 4, t.at);
+    for (int64_t i = 0; i < t.count; i++) {
+        float total = sum.v[i / 16][i % 16];
+        f[i] = total == 0 ? 0 : 1 / total;
+        l[i * t.a->axial] = total == 0 ? -3e38f : top.v[i / 16][i % 16] + logf(total);
+    }
+    w->f->turn_out(row_of(w, &t, 3, t.at), step[3], t.count, K, acc, f);
+}
+
+static void dq_task(void *ctx, int64_t task)
+{
+    const job *w = ctx;
+    tile t = tile_of(w, task, w->rule->keys);
+    if (!t.count) return;
+    int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld;
+    vec q[ATTN_MAX_K], dy[ATTN_MAX_K], dq[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
+    float l[LANES] = { 0 }, e[LANES] = { 0 }, f[LANES];
+    memset(dq, 0, (size_t)K * sizeof *dq);
+    w->f->turn_in(q, row_of(w, &t, 0, t.at), ld[0] * A, t.count, K, t.scale);
+    w->f->turn_in(dy, row_of(w, &t, 3, t.at), ld[3] * A, t.count, K, 1);
+    for (int64_t i = 0; i < t.count; i++) {
+        l[i] = stat_of(w, &t, 4, t.at)[i * A];
+        e[i] = stat_of(w, &t, 5, t.at)[i * A];
+        f[i] = t.scale;
+    }
+    for (int64_t j = t.lo; j < t.hi; j += BLOCK) {
+        int64_t n = hx_min(BLOCK, t.hi - j);
+        const float *k = row_of(w, &t, 1, j);
+        w->f->product(n, K, k, ld[1] * A, 1, q, s, false);
+        w->f->product(n, K, row_of(w, &t, 2, j), ld[2] * A, 1, dy, dp, false);
+        w->f->weigh(s, dp, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, false, l, e, 0);
+        w->f->product(K, n, k, 1, ld[1] * A, dp, dq, true);
+    }
+    w->f->turn_out(row_of(w, &t, 6, t.at), ld[6] * A, t.count, K, dq, f);
+}
+
+static void dkv_task(void *ctx, int64_t task)
+{
+    const job *w = ctx;
+    tile t = tile_of(w, task, w->rule->queries);
+    if (!t.count) return;
+    int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld;
+    vec k[ATTN_MAX_K], v[ATTN_MAX_K], dk[ATTN_MAX_K], dv[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
+    float one[LANES], f[LANES];
+    memset(dk, 0, (size_t)K * sizeof *dk);
+    memset(dv, 0, (size_t)K * sizeof *dv);
+    w->f->turn_in(k, row_of(w, &t, 1, t.at), ld[1] * A, t.count, K, t.scale);
+    w->f->turn_in(v, row_of(w, &t, 2, t.at), ld[2] * A, t.count, K, 1);
+    for (int64_t i = t.lo; i < t.hi; i += BLOCK) {
+        int64_t n = hx_min(BLOCK, t.hi - i);
+        const float *q = row_of(w, &t, 0, i), *dy = row_of(w, &t, 3, i);
+        w->f->product(n, K, q, ld[0] * A, 1, k, s, false);
+        w->f->product(n, K, dy, ld[3] * A, 1, v, dp, false);
+        w->f->weigh(s, dp, n, i, &t.see, i < t.full_lo || i + n > t.full_hi, true,
+              stat_of(w, &t, 4, i), stat_of(w, &t, 5, i), A);
+        w->f->product(K, n, dy, 1, ld[3] * A, s, dv, true);
+        w->f->product(K, n, q, 1, ld[0] * A, dp, dk, true);
+    }
+    for (int i = 0; i < LANES; i++) { one[i] = 1; f[i] = t.scale; }
+    w->f->turn_out(row_of(w, &t, 6, t.at), ld[6] * A, t.count, K, dk, f);
+    w->f->turn_out(row_of(w, &t, 7, t.at), ld[7] * A, t.count, K, dv, one);
+}
+
+static void share_out(const attn_rule *rule, const hx_call *c, void (*task)(void *, int64_t))
+{
+    job w = { rule, c, widest(), 0 };
+    int64_t n = tasks(c, &w.tiles);
+    hx_pool_run(c->pool, n, task, &w);
+}
+
+void attn_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, forward_task); }
+void attn_dq_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, dq_task); }
+void attn_dkv_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, dkv_task); }
