@@ -11,8 +11,7 @@ void main()
     float lr = k[0], x = p[i], d = g[i] * f[0];
     if (DECOUPLED) x *= 1 - lr * weight_decay;
     else d += weight_decay * x;
-    float mean = m[i] + (1 - beta1) * (d - m[i]);
-    float square = v[i] + (1 - beta2) * (d * d - v[i]);
+    float mean = beta1 * m[i] + (1 - beta1) * d, square = beta2 * v[i] + (1 - beta2) * d * d;
     p2[i] = x - lr / k[1] * mean / (sqrt(square) / sqrt(k[2]) + eps);
     m2[i] = mean;
     v2[i] = square;

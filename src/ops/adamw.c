@@ -1,7 +1,6 @@
 // adamw.c - one step of Adam over flat arrays, with decoupled or with plain weight decay.
 #include "lanes.h"
-#include "../core/op.h"
-#include "../optim/optim.h"
+#include "t.h"
 #include <math.h>
 
 enum { P, G, M, V, F, K, P2, M2, V2 };     // arguments
@@ -24,8 +23,8 @@ static void step_ref(const hx_ref *r, bool decoupled)
             p -= lr * a->weight_decay * p;
         else
             g += a->weight_decay * p;
-        real m = r->a[M][i] + (1 - (real)a->beta1) * (g - r->a[M][i]);
-        real v = r->a[V][i] + (1 - (real)a->beta2) * (g * g - r->a[V][i]);
+        real m = a->beta1 * r->a[M][i] + (1 - (real)a->beta1) * g;
+        real v = a->beta2 * r->a[V][i] + (1 - (real)a->beta2) * g * g;
         r->a[M2][i] = m;
         r->a[V2][i] = v;
         real denominator = sqrt(v) / sqrt(k[HX_STEP_BIAS2]) + a->eps;
@@ -42,16 +41,16 @@ static factors factors_of(const hx_call *c, bool decoupled)
     return (factors){
         .f = *(const float *)c->a[F],
         .keep = decoupled ? 1 - k[HX_STEP_LR] * wd : 1, .decay = decoupled ? 0 : wd,
-        .b1 = 1 - a->beta1, .b2 = 1 - a->beta2, .eps = a->eps,
+        .b1 = a->beta1, .b2 = a->beta2, .eps = a->eps,
         .rate = k[HX_STEP_LR] / k[HX_STEP_BIAS1], .root2 = 1 / sqrtf(k[HX_STEP_BIAS2]),
     };
 }
 
-HX_INLINE void step(const factors *k, hx_lanes *p, hx_lanes g, hx_lanes *m, hx_lanes *v)
+HX_INLINE void one_step(const factors *k, hx_lanes *p, hx_lanes g, hx_lanes *m, hx_lanes *v)
 {
     g = g * k->f + *p * k->decay;
-    *m += k->b1 * (g - *m);
-    *v += k->b2 * (g * g - *v);
+    *m = k->b1 * *m + (1 - k->b1) * g;
+    *v = k->b2 * *v + (1 - k->b2) * g * g;
     *p = *p * k->keep - k->rate * *m / (hx_lanes_sqrt(*v) * k->root2 + k->eps);
 }
 
@@ -62,7 +61,7 @@ HX_INLINE void step_at(const hx_call *c, const factors *k, int64_t from, int64_t
     hx_lanes g = hx_load_some((const float *)c->a[G] + from, n, 0);
     hx_lanes m = hx_load_some((const float *)c->a[M] + from, n, 0);
     hx_lanes v = hx_load_some((const float *)c->a[V] + from, n, 0);
-    step(k, &p, g, &m, &v);
+    one_step(k, &p, g, &m, &v);
     memcpy((float *)c->a[P2] + from, &p, (size_t)n * sizeof(float));
     memcpy((float *)c->a[M2] + from, &m, (size_t)n * sizeof(float));
     memcpy((float *)c->a[V2] + from, &v, (size_t)n * sizeof(float));
@@ -138,3 +137,22 @@ HX_OP(adam,
     .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
     .wrong = "N=3 g=[4]: argument g does not fit",
     .bench = "N=16777216");
+
+static void update(const hx_op *op, const hx_optim_conf *k, const hx_t *in)
+{
+    hx_t out[3];
+    hx_apply(op, k, in, out);
+    hx_deliver(out[0], in[P], false);
+    hx_deliver(out[1], in[M], false);
+    hx_deliver(out[2], in[V], false);
+}
+
+void t_adamw(const hx_optim_conf *k, hx_t step, hx_t factor, hx_t p, hx_t g, hx_t m, hx_t v)
+{
+    update(&hx_op_adamw, k, (hx_t[]){ p, g, m, v, factor, step });
+}
+
+void t_adam(const hx_optim_conf *k, hx_t step, hx_t factor, hx_t p, hx_t g, hx_t m, hx_t v)
+{
+    update(&hx_op_adam, k, (hx_t[]){ p, g, m, v, factor, step });
+}

@@ -1,6 +1,5 @@
 // clip.c - gradient norm and clipping factor from partial sums of squares.
-#include "../core/op.h"
-#include "../optim/optim.h"
+#include "t.h"
 #include <math.h>
 
 enum { P };
@@ -66,3 +65,12 @@ HX_OP(clip,
     .check = "P=1; P=2; P=257; P=5000",
     .wrong = "P=3 k=[15]: argument k does not fit",
     .bench = "P=65536");
+
+hx_t t_clip(int n, const hx_t *sums, hx_t step, hx_t *norm)
+{
+    hx_t all = hx_concat(0, n, sums), out[2];
+    int64_t count = hx_elems(all);
+    hx_apply(&hx_op_clip, NULL, (hx_t[]){ hx_reshape(all, 1, &count), step }, out);
+    *norm = out[1];
+    return out[0];
+}

@@ -1,6 +1,6 @@
 // sumsq.c - the sum of squares of many numbers, in blocks.
 #include "lanes.h"
-#include "../core/op.h"
+#include "t.h"
 
 // Numbers a block; a power of two that 256 invocations share. Partial sums do not depend on how
 // an arena is cut, as long as the cuts are multiples of this.
@@ -57,3 +57,10 @@ HX_OP(sumsq,
     .check = "N=1; N=4096; N=4097; N=20000; N=70001",
     .wrong = "N=4 g=[2,2]: argument g does not fit",
     .bench = "N=16777216");
+
+hx_t t_sumsq(hx_t g)
+{
+    hx_t p;
+    hx_apply(&hx_op_sumsq, NULL, &g, &p);
+    return p;
+}

@@ -2,25 +2,12 @@
 #include "optim.h"
 #include <string.h>
 
-extern const hx_op hx_op_sumsq, hx_op_clip;
-
 const hx_optim *hx_optim_find(const char *name)
 {
     for (int i = 0; i < hx_n_optims; i++)
         if (!strcmp(hx_optims[i]->name, name))
             return hx_optims[i];
     return NULL;
-}
-
-void hx_optim_step(hx_tape *t, const hx_op *op, const hx_optim_conf *k, hx_t step, hx_t factor,
-                   hx_t p, hx_t g, hx_t m, hx_t v)
-{
-    (void)t;
-    hx_t out[3];
-    hx_apply(op, k, (hx_t[]){ p, g, m, v, factor, step }, out);
-    hx_deliver(out[0], p, false);
-    hx_deliver(out[1], m, false);
-    hx_deliver(out[2], v, false);
 }
 
 // Elements [i * most, ...) of the arena of `place`.
@@ -34,20 +21,16 @@ static hx_t segment(hx_tape *t, hx_place place, int64_t n, int64_t most, int64_t
 static hx_t clip_factor(hx_tape *t, int64_t n, int64_t most, hx_t step, hx_t norm)
 {
     int64_t parts = hx_ceil_div(n, most);
-    hx_t *sums = hx_new(t->arena, hx_t, parts), out[2];
+    hx_t *sums = hx_new(t->arena, hx_t, parts), size;
     if (!sums) {
         hx_tape_fail(t, HX_E_NOMEM, "%s", hx_last_message());
         return (hx_t){ t, 0 };
     }
-    for (int64_t i = 0; i < parts; i++) {
-        hx_t g = segment(t, HX_GRAD, n, most, i);
-        hx_apply(&hx_op_sumsq, NULL, &g, &sums[i]);
-    }
-    hx_t all = parts > 1 ? hx_concat(0, (int)parts, sums) : sums[0];
-    int64_t count = hx_elems(all);
-    hx_apply(&hx_op_clip, NULL, (hx_t[]){ hx_reshape(all, 1, &count), step }, out);
-    hx_deliver(out[1], norm, false);
-    return out[0];
+    for (int64_t i = 0; i < parts; i++)
+        sums[i] = t_sumsq(segment(t, HX_GRAD, n, most, i));
+    hx_t factor = t_clip((int)parts, sums, step, &size);
+    hx_deliver(size, norm, false);
+    return factor;
 }
 
 hx_tape *hx_optim_tape(const hx_optim *o, const hx_optim_conf *k, int64_t n, int64_t max_elems,
@@ -65,7 +48,7 @@ hx_tape *hx_optim_tape(const hx_optim *o, const hx_optim_conf *k, int64_t n, int
     hx_t norm = hx_external(t, HX_OUTPUT, norm_at, false, 1, (int64_t[]){ 1 });
     hx_t factor = clip_factor(t, n, max_elems, step, norm);
     for (int64_t i = 0; i < hx_ceil_div(n, max_elems); i++)
-        o->update(t, k, step, factor, segment(t, HX_PARAM, n, max_elems, i),
+        o->update(k, step, factor, segment(t, HX_PARAM, n, max_elems, i),
                   segment(t, HX_GRAD, n, max_elems, i), segment(t, HX_MOM1, n, max_elems, i),
                   segment(t, HX_MOM2, n, max_elems, i));
     return t;
