@@ -213,21 +213,6 @@ hx_result hx_dev_open(const hx_dev_params *p, hx_dev **out)
     return HX_OK;
 }
 
-// Placeholders until the Vulkan device is part of the build.
-__attribute__((weak)) hx_result hx_vulkan_list(hx_dev_info *out, int cap, int *n, const char **note)
-{
-    (void)out, (void)cap;
-    *n = 0;
-    *note = "this build has no Vulkan device";
-    return HX_OK;
-}
-
-__attribute__((weak)) hx_result hx_vulkan_open(int index, const hx_dev_params *p, hx_dev **out)
-{
-    (void)p, (void)out;
-    return hx_fail(HX_E_NODEVICE, "device %d: this build has no Vulkan device [E-NODEVICE]", index);
-}
-
 void hx_dev_close(hx_dev **d)
 {
     if (d && *d)
