@@ -419,6 +419,10 @@ hx_result hx_dev_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, 
             return hx_fail(HX_E_USAGE, "submit: program %d is not of this device [E-PROGRAM]", i);
         if (!progs[i]->ended)
             return hx_fail(HX_E_USAGE, "submit: program %d has not ended [E-ENDED]", i);
+        for (int j = 0; j < i; j++)
+            if (progs[j] == progs[i])
+                return hx_fail(HX_E_USAGE, "submit: programs %d and %d are the same: submit it twice instead "
+                               "[E-PROGRAM]", j, i);
     }
     return d->fn->submit(d, progs, n, by_piece, ticket);
 }

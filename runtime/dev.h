@@ -89,7 +89,8 @@ void      hx_prog_free(hx_prog **p);       // accepts NULL, writes NULL
 hx_result hx_prog_times(hx_prog *p, double *ms, int cap, int *n);
 
 // Submits programs to run one after another (with an implied barrier between), as ONE submit, or
-// as one submit per piece when `by_piece`. Returns a ticket to wait for. Does not block.
+// as one submit per piece when `by_piece`. Returns a ticket to wait for. Does not block, unless one
+// of the programs still runs from before. No program may be in the list twice.
 hx_result hx_dev_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, uint64_t *ticket);
 // Waits at most `timeout_ms` (0: no limit); HX_E_LOST when the device is gone or still busy then.
 hx_result hx_dev_wait(hx_dev *d, uint64_t ticket, int64_t timeout_ms);
