@@ -7,7 +7,7 @@ enum { HX_MAX_BINDINGS = 16, HX_MAX_PUSH = 128, HX_MAX_SPEC = 8 };
 // What a device needs for a kernel row beyond the floor (Vulkan 1.2, 32 KiB shared memory, 256
 // invocations, 128 bytes of push constants, no fp16): name and text, one bit each.
 #define HX_CAPS(X)                                                   \
-    X(SUBGROUP,   "subgroup arithmetic in compute shaders")          \
+    X(SUBGROUP,   "subgroup arithmetic and shuffle in compute shaders") \
     X(SHARED48,   "48 KiB of shared memory")                         \
     X(SHARED64,   "64 KiB of shared memory")                         \
     X(WIDE,       "1024 invocations a workgroup")                    \

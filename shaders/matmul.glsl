@@ -6,6 +6,7 @@
 // A workgroup makes a BM x BN tile of sums, an invocation TM x TN of them, in blocks of 4 x 4 that
 // lie apart so that neighbours read neighbouring shared memory. BK columns of both factors are
 // staged at a time, and the next ones are on their way from memory while these are multiplied.
+layout(local_size_x = 256) in;
 layout(constant_id = 0) const uint BM = 64;
 layout(constant_id = 1) const uint BN = 64;
 layout(constant_id = 2) const uint BK = 16;

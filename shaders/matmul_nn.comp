@@ -1,26 +1,7 @@
 #version 460
-// y = a b + c                                    a tile of y per workgroup: matmul.glsl
+// y = a b + c                                   a tile of y per workgroup: matmul.glsl
 #extension GL_GOOGLE_include_directive : require
-#include "hx.glsl"
-layout(local_size_x = 256) in;
-layout(push_constant) uniform push {
-    uint M, K, N;
-    uint a_o, a_s, b_o, b_s, c_o, c_s, y_o, y_s, opts;
-};
-IN(0, a);  IN(1, b);  IN(2, c);  OUT(3, y);
-
-void put(uint m, uint n, float s)
-{
-    if (HAS(2))
-        s += c[c_o + m * c_s + n];
-    y[y_o + m * y_s + n] = s;
-}
-
-#define A_AT(m, k) a[a_o + (m) * a_s + (k)]
-#define B_AT(k, n) b[b_o + (k) * b_s + (n)]
-#define A_BY_K true
-#define B_BY_K false
-#define PUT put
+#include "matmul_nn.glsl"
 #include "matmul.glsl"
 
 void main() { matmul(M, N, K); }
