@@ -1,10 +1,8 @@
 // test_optim.c - optimizer tapes over ten steps against the textbook in fp64, on every device.
 #include "src/core/plan.h"
 #include "src/optim/optim.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define ok(e) ck_assert_msg((e) == HX_OK, "%s", hx_last_message())
 
@@ -149,7 +147,8 @@ START_TEST(textbook_in_fp64)
         if (*list[i].why_not)
             continue;
         ok(hx_dev_open(&(hx_dev_params){ .select = list[i].selector, .threads = 2 }, &d));
-        ten_steps(d, &setups[_i]);
+        for (int k = 0; k < HX_COUNT(setups); k++)
+            ten_steps(d, &setups[k]);
         hx_dev_close(&d);
     }
 }
@@ -202,17 +201,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("optim");
-    TCase *c = tcase_create("optim");
-    tcase_set_timeout(c, 120);
-    tcase_add_loop_test(c, textbook_in_fp64, 0, HX_COUNT(setups));
-    tcase_add_test(c, first_step_is_a_sign);
-    tcase_add_test(c, updates_in_place);
-    tcase_add_test(c, nothing_to_optimize);
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const TTest *const tests[] = { textbook_in_fp64, first_step_is_a_sign, updates_in_place,
+                                   nothing_to_optimize };
+    return run_suite("optim", NULL, NULL, tests, HX_COUNT(tests));
 }

@@ -584,6 +584,12 @@ void hx_recompute(hx_t x)
         val(x)->recompute = true;
 }
 
+void hx_after(hx_t x, hx_t y)
+{
+    if (x.id && y.id && val(y)->node >= 0 && val(x)->node > val(y)->node)
+        x.tape->node[val(x)->node].after = val(y)->node;
+}
+
 // the optional input of n that is added to its output 0, if it is free; -1 otherwise
 static int free_addend(const hx_node *n)
 {

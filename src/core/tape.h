@@ -97,6 +97,10 @@ void hx_split(int axis, hx_t x, int n, const int64_t *size, hx_t *out);
 // x is made again in the backward pass instead of being kept until then.
 void hx_recompute(hx_t x);
 
+// The node that makes x runs after the one that makes y although it reads nothing of it, so that
+// both need not be in memory at once. Nothing happens unless y was made before x, by nodes.
+void hx_after(hx_t x, hx_t y);
+
 // Extends the tape with the gradient of `loss` (one element) for every value that wants one.
 void hx_backward(hx_t loss);
 hx_t hx_grad(hx_t x);                      // HX_NONE when nothing flowed there

@@ -6,15 +6,17 @@ static hx_t flat(hx_t x, int64_t rows, int64_t cols)
     return hx_reshape(x, 2, (int64_t[]){ rows, cols });
 }
 
-// Losses [labels,1] of some rows of e. `again`: logits are made anew in the backward pass.
-static hx_t chunk_losses(hx_t e, hx_t w, hx_t labels, int ignore, bool again)
+// Loss [n] of each label of some rows of e. The first chunk has nothing `before` it; logits of
+// later ones wait for the chunk before. `again`: they are made anew in the backward pass.
+static hx_t chunk_losses(hx_t e, hx_t w, hx_t labels, int ignore, bool again, hx_t before)
 {
     hx_t z = t_linear(e, w, HX_NONE, HX_ACT_NONE, HX_NONE);
     int64_t n = hx_elems(labels);
     if (again)
         hx_recompute(z);
+    hx_after(z, before);
     z = flat(z, n, hx_elems(z) / hx_max(n, 1));
-    return flat(t_cross_entropy(z, hx_reshape(labels, 1, &n), ignore), n, 1);
+    return t_cross_entropy(z, hx_reshape(labels, 1, &n), ignore);
 }
 
 // Rows of e whose logits take at most `bytes`; a multiple of 64 keeps views of labels aligned.
@@ -47,7 +49,6 @@ hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk
     hx_split(0, flat(e, rows, hx_dim(e, -1)), (int)parts, size, es);
     hx_split(0, flat(labels, rows, n / rows), (int)parts, size, ys);
     for (int64_t i = 0; i < parts; i++)
-        es[i] = chunk_losses(es[i], w, ys[i], ignore, parts > 1);
-    hx_t losses = hx_reshape(hx_concat(0, (int)parts, es), 1, &n);
-    return t_valid_mean(losses, hx_reshape(labels, 1, &n), ignore);
+        es[i] = chunk_losses(es[i], w, ys[i], ignore, parts > 1, i ? es[i - 1] : HX_NONE);
+    return t_valid_mean(hx_concat(0, (int)parts, es), hx_reshape(labels, 1, &n), ignore);
 }
