@@ -29,6 +29,7 @@ typedef struct hx_writer {
     void    *hash;
     uint8_t *buf;
     int64_t  fill, bytes;
+    bool     made;                         // the file is ours to remove
 } hx_writer;
 enum { HX_WRITER_REPLACE = 1 };            // else the file must not exist yet
 // `size` bytes are set aside first so that a full disk is seen here; 0: unknown.

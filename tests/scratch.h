@@ -1,0 +1,38 @@
+// scratch.h - a directory of a test's own, and small helpers around files.
+#pragma once
+#include "../runtime/fault.h"
+#include "../runtime/file.h"
+#include "suite.h"
+#include <stdio.h>
+#include <unistd.h>
+
+static hx_arena *arena;
+static char scratch[64];
+
+static void setup(void)
+{
+    arena = hx_arena_new();
+    strcpy(scratch, "/tmp/htxvk-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(scratch));
+    hx_fault_set("");
+}
+
+static void teardown(void)
+{
+    hx_fault_set("");
+    hx_dir_remove(scratch);
+    hx_arena_free(&arena);
+}
+
+static inline const char *at(const char *name) { return hx_sprintf(arena, "%s/%s", scratch, name); }
+
+static inline const char *put(const char *name, const void *data, size_t n)
+{
+    const char *path = at(name);
+    ck_assert_int_eq(hx_file_write(path, data, (int64_t)n), HX_OK);
+    return path;
+}
+
+static inline bool says(const char *part) { return strstr(hx_last_message(), part) != NULL; }
+#define ck_says(part) ck_assert_msg(says(part), "'%s' does not say '%s'", hx_last_message(), part)
+#define ck_ok(expr) ck_assert_msg((expr) == HX_OK, "%s", hx_last_message())
