@@ -1,17 +1,25 @@
-// conf_run.h - the configuration of a run, and that of one golden-style case.
+// conf_run.h - the configuration of a run: sections of fields, one model.
 #pragma once
-#include "../core/conf.h"
-#include "../core/model.h"
+#include "../core/case.h"
 
 typedef struct hx_conf_run_sec { int64_t seed; const char *out; int32_t threads; } hx_conf_run_sec;
 typedef struct hx_conf_device { const char *select, *precision; } hx_conf_device;
-typedef struct hx_conf_data { hx_strs train, valid, test; hx_reals split; const char *tokenizer, *order; } hx_conf_data;
+typedef struct hx_conf_data {
+    hx_strs  train, valid, test;
+    hx_reals split;
+    const char *tokenizer, *order;
+} hx_conf_data;
 typedef struct hx_conf_train {
     int64_t steps;
     int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
     float   clip_norm;                     // <= 0: none
 } hx_conf_train;
-typedef struct hx_conf_optim { const char *name; float lr; hx_reals betas; float eps, weight_decay; } hx_conf_optim;
+typedef struct hx_conf_optim {
+    const char *name;
+    float    lr;
+    hx_reals betas;
+    float    eps, weight_decay;
+} hx_conf_optim;
 typedef struct hx_conf_schedule { const char *name; int64_t warmup; float min_lr; } hx_conf_schedule;
 typedef struct hx_conf_eval { int64_t every; int32_t batches; } hx_conf_eval;
 typedef struct hx_conf_sample {
@@ -46,24 +54,20 @@ typedef struct hx_run_conf {
 } hx_run_conf;
 
 // One row per section, for documentation and for `htxvk config`.
-typedef struct hx_section { const char *name; const hx_field *fields; size_t offset; const char *help; } hx_section;
+typedef struct hx_section {
+    const char *name;
+    const hx_field *fields;
+    size_t offset;
+    const char *help;
+} hx_section;
 extern const hx_section hx_sections[];     // ends with a zero row; `model` is not among them
 
 // Reads a run's configuration, applies n assignments of --set in order, fills defaults, checks.
 // Everything lives in `arena`.
-hx_result hx_run_conf_read(hx_arena *arena, const char *path, const char *const *set, int n, hx_run_conf **out);
+hx_result hx_run_conf_read(hx_arena *arena, const char *path, const char *const *set, int n,
+                           hx_run_conf **out);
 // The same from text; relative paths in it are resolved against `base`.
 hx_result hx_run_conf_parse(hx_arena *arena, const char *file, const char *text, const char *base,
                             const char *const *set, int n, hx_run_conf **out);
 // Every value, resolved, as YAML that reads back to the same.
 void      hx_run_conf_put(hx_out *b, const hx_run_conf *c);
-
-// A model by its own file: config.json of a checkpoint, or of a golden case.
-typedef struct hx_case {
-    const hx_model *model;
-    void           *conf;
-    hx_strs         inputs;                // tensor names; {"ids"} if the file does not say
-} hx_case;
-hx_result hx_case_read(hx_arena *arena, const char *path, hx_case *out);
-// The JSON of a checkpoint's config.json: {"model": NAME, ..., constructor arguments}.
-void      hx_case_put(hx_out *b, const hx_model *m, const void *conf);

@@ -1,0 +1,83 @@
+// case.c - a model by its own file.
+#include "case.h"
+#include "../../runtime/file.h"
+#include <string.h>
+
+// Keys of config.json that say how a file came to be.
+static const char *const metadata[] = { "model",         "source",  "reference", "case",
+                                        "inputs",        "float32", "notes",     "model_type",
+                                        "htxvk_version", NULL };
+
+static hx_result no_model(hx_arena *arena, const hx_conf *name)
+{
+    const char *words[64] = { 0 };
+    int n = 0;
+    for (; n < hx_n_models && n < HX_COUNT(words); n++)
+        words[n] = hx_models[n]->name;
+    const char *near = hx_nearest(name->text, words, n), *shown = hx_printable(arena, name->text);
+    return near ? hx_conf_fail(name, "no model is called '%s'; did you mean '%s'? [E-MODEL]", shown,
+                               near)
+                : hx_conf_fail(name,
+                               "no model is called '%s'; there are %d, the first is '%s' [E-MODEL]",
+                               shown, n, n ? words[0] : "");
+}
+
+hx_result hx_case_fill(hx_arena *arena, const hx_conf *name, const hx_conf *map, const char *path,
+                       const char *const *skip, const hx_model **m, void **conf)
+{
+    if (name->kind != HX_NODE_SCALAR)
+        return hx_conf_fail(name, "the name of a model is needed here [E-TYPE]");
+    if (!(*m = hx_model_find(name->text)))
+        return no_model(arena, name);
+    if (!(*conf = hx_alloc(arena, (*m)->conf_size)))
+        return HX_E_NOMEM;
+    HX_TRY(hx_conf_fill(arena, map, path, (*m)->fields, *conf, skip));
+    hx_result r = (*m)->check ? (*m)->check(*conf) : HX_OK;
+    if (r == HX_E_SHAPE || r == HX_E_INPUT)
+        return hx_fail(r, "%s: %s", map->file, hx_last_message());
+    return r;
+}
+
+static hx_result from_tree(hx_arena *arena, const hx_conf *root, hx_case *out)
+{
+    static const hx_field inputs[] = { { "inputs", HX_STRS, offsetof(hx_case, inputs), "ids" },
+                                       { 0 } };
+    if (root->kind != HX_NODE_MAP)
+        return hx_conf_fail(root, "a map of keys and values is needed [E-TYPE]");
+    const hx_conf *name = hx_conf_get(root, "model");
+    if (!name)
+        return hx_conf_fail(root,
+                            "'model' must be given: the name of an architecture [E-CONF-MISSING]");
+    HX_TRY(hx_case_fill(arena, name, root, "", metadata, &out->model, &out->conf));
+    // the arguments have been checked; what is left is metadata and the names of inputs
+    hx_conf only = { .kind = HX_NODE_MAP, .file = root->file }, *c = hx_conf_get(root, "inputs");
+    hx_conf copy = c ? *c : (hx_conf){ 0 };
+    copy.next = NULL;
+    only.first = only.last = c ? &copy : NULL;
+    return hx_conf_fill(arena, &only, "", inputs, out, NULL);
+}
+
+hx_result hx_case_parse(hx_arena *arena, const char *file, const char *text, int64_t n,
+                        hx_case *out)
+{
+    hx_conf *root;
+    HX_TRY(hx_conf_parse(arena, file, text, n, &root));
+    return from_tree(arena, root, out);
+}
+
+hx_result hx_case_read(hx_arena *arena, const char *path, hx_case *out)
+{
+    hx_conf *root;
+    HX_TRY(hx_conf_read(arena, path, &root));
+    return from_tree(arena, root, out);
+}
+
+void hx_case_put(hx_out *b, const hx_model *m, const void *conf)
+{
+    hx_out_add(b, "{\"model\": \"%s\", \"model_type\": \"htxvk\", \"htxvk_version\": \"%s\"",
+               m->name, HX_VERSION);
+    if (m->fields && m->fields->name)
+        hx_out_add(b, ", ");
+    hx_conf_put_json(b, m->fields, conf);
+    hx_out_add(b, "}\n");
+}
