@@ -81,7 +81,7 @@ hx_result hx_prog_dispatch(hx_prog *p, const hx_kernel *k, const hx_binding *bin
 hx_result hx_prog_barrier(hx_prog *p);
 hx_result hx_prog_fill(hx_prog *p, hx_binding b, uint32_t word);
 hx_result hx_prog_copy(hx_prog *p, hx_binding from, hx_binding to);     // same bytes
-// Ends a piece: pieces of one program may be submitted apart, so that no submit lasts long.
+// Ends a piece: pieces of one program may be submitted apart, so that no submit lasts long. No barrier.
 hx_result hx_prog_cut(hx_prog *p);
 hx_result hx_prog_end(hx_prog *p);
 void      hx_prog_free(hx_prog **p);       // accepts NULL, writes NULL

@@ -79,8 +79,12 @@ static void close_device(hx_dev *dev)
         hx_vk_queue_done(d);
         d->fn.vkDestroyDevice(d->dev, NULL);
     }
-    if (d->messenger)
-        vkDestroyDebugUtilsMessengerEXT(d->instance, d->messenger, NULL);
+    if (d->messenger) {
+        // the loaded functions are those of the last instance, which may not have had this one
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)
+            vkGetInstanceProcAddr(d->instance, "vkDestroyDebugUtilsMessengerEXT");
+        destroy(d->instance, d->messenger, NULL);
+    }
     if (d->instance)
         vkDestroyInstance(d->instance, NULL);
     free(d);
