@@ -1,0 +1,378 @@
+// engine.c - the step: passes over micro-batches and the optimizer's tape, recorded for two slots.
+#include "engine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLOTS = 2 };
+
+// What a step reads and writes on the host's side, and its programs.
+typedef struct slot {
+    hx_memory input, output;
+    hx_prog **prog;                        // one per micro-batch, then the optimizer
+    uint64_t  ticket;
+    int64_t   step;
+} slot;
+
+struct hx_engine {
+    hx_arena       *arena;
+    hx_dev         *dev;
+    const hx_net   *net;
+    hx_engine_conf  k;
+    hx_pass        *micro[2];              // writes gradients, adds gradients
+    hx_pass        *eval;
+    hx_tape        *optim_tape;
+    hx_plan        *optim_plan;
+    hx_memory       mem[HX_N_PLACES];      // but HX_INPUT, HX_OUTPUT and HX_CONST
+    hx_memory       optim_const;
+    slot            slot[SLOTS];
+    int             n_prog;
+    bool            by_piece;
+    int64_t         first, next;           // pending steps are first .. next-1, counted from 0
+    int             ce;                    // index of the cross entropy among the outputs
+};
+
+// ---- tapes and plans ----------------------------------------------------------------------
+
+// The pass of micro-batch `m`: the first writes gradients, the others add to them.
+static hx_pass *micro_pass(const hx_engine *e, int64_t m)
+{
+    return e->micro[m > 0];
+}
+
+static hx_result plan_optimizer(hx_engine *e)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(e->dev);
+    int64_t n = e->net->params->bytes / 4;
+    int64_t most = hx_min(c->max_range, e->micro[0]->plan->block_bytes) / 4;
+    e->optim_tape = hx_optim_tape(e->k.optim, &e->k.optim_conf, n, most, 0, 0);
+    if (!e->optim_tape)
+        return HX_E_NOMEM;
+    HX_TRY(hx_tape_error(e->optim_tape));
+    return hx_plan_new(e->optim_tape, e->dev, &e->optim_plan);
+}
+
+static hx_result make_plans(hx_engine *e)
+{
+    int64_t B = e->k.batch, T = e->k.tokens;
+    HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_WRITE_GRADS, &e->micro[0]));
+    if (e->k.accumulate > 1)
+        HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_ADD_GRADS, &e->micro[1]));
+    HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_FORWARD, &e->eval));
+    e->ce = hx_pass_find(e->micro[0], "ce_loss");
+    if (e->ce < 0)
+        e->ce = hx_pass_find(e->micro[0], "loss");
+    if (e->ce < 0)
+        return hx_fail(HX_E_INTERNAL, "model %s has no loss [E-INTERNAL]", e->net->model->name);
+    return plan_optimizer(e);
+}
+
+// ---- memory -------------------------------------------------------------------------------
+
+static int64_t input_bytes(const hx_engine *e)  { return e->micro[0]->graph->input_bytes; }
+static int64_t output_bytes(const hx_engine *e) { return e->micro[0]->output_bytes; }
+
+static hx_result make_slots(hx_engine *e)
+{
+    int64_t in = 0, out = 0;
+    bool fits = hx_mul(input_bytes(e), e->k.accumulate, &in) && hx_mul(output_bytes(e), e->k.accumulate, &out);
+    if (!fits)
+        return hx_fail(HX_E_SHAPE, "train.accumulate %lld is too large [E-SIZE]", (long long)e->k.accumulate);
+    for (int s = 0; s < SLOTS; s++) {
+        slot *q = &e->slot[s];
+        HX_TRY(hx_memory_new(e->dev, in + HX_PASS_ALIGN, HX_BUF_UP, "inputs", &q->input));
+        HX_TRY(hx_memory_new(e->dev, out + HX_PASS_ALIGN, HX_BUF_DOWN, "results", &q->output));
+        q->prog = hx_new(e->arena, hx_prog *, e->n_prog);
+        if (!q->prog)
+            return HX_E_NOMEM;
+    }
+    return HX_OK;
+}
+
+static hx_result make_memory(hx_engine *e)
+{
+    static const char *const names[] = { [HX_PARAM] = "parameters", [HX_GRAD] = "gradients",
+        [HX_MOM1] = "first moments", [HX_MOM2] = "second moments" };
+    for (int i = HX_PARAM; i <= HX_MOM2; i++)
+        HX_TRY(hx_memory_new(e->dev, e->net->params->bytes, HX_BUF_DEVICE, names[i], &e->mem[i]));
+
+    // one arena of activations serves every plan: they never run at the same time
+    int64_t temp = hx_max(e->optim_plan->temp_bytes, e->eval->plan->temp_bytes);
+    for (int i = 0; i < 2; i++)
+        temp = hx_max(temp, e->micro[i] ? e->micro[i]->plan->temp_bytes : 0);
+    if (temp > 0)
+        HX_TRY(hx_memory_new(e->dev, temp, HX_BUF_DEVICE, "activations", &e->mem[HX_TEMP]));
+    HX_TRY(make_slots(e));
+
+    // passes find everything in the engine's arenas, but for their constants
+    hx_memory *shared[HX_N_PLACES] = { [HX_INPUT] = &e->slot[0].input, [HX_OUTPUT] = &e->slot[0].output };
+    for (int i = HX_TEMP; i <= HX_MOM2; i++)
+        shared[i] = &e->mem[i];
+    HX_TRY(hx_pass_bind(e->micro[0], shared));
+    if (e->micro[1])
+        HX_TRY(hx_pass_bind(e->micro[1], shared));
+    HX_TRY(hx_pass_bind(e->eval, shared));
+    if (e->optim_tape->const_bytes > 0) {
+        HX_TRY(hx_memory_new(e->dev, e->optim_tape->const_bytes, HX_BUF_DEVICE, "constants", &e->optim_const));
+        HX_TRY(hx_plan_upload(e->optim_plan, &e->optim_const));
+    }
+    return HX_OK;
+}
+
+// ---- recording ----------------------------------------------------------------------------
+
+static double step_flops(const hx_engine *e)
+{
+    double f = e->optim_plan->flops;
+    for (int64_t m = 0; m < e->k.accumulate; m++)
+        f += micro_pass(e, m)->plan->flops;
+    return f;
+}
+
+static hx_result record_slot(hx_engine *e, slot *q, double cut)
+{
+    int64_t A = e->k.accumulate;
+    for (int64_t m = 0; m <= A; m++) {
+        hx_pass *pass = m < A ? micro_pass(e, m) : NULL;
+        hx_memory *mem[HX_N_PLACES];
+        for (int i = 0; i < HX_N_PLACES; i++)
+            mem[i] = &e->mem[i];
+        mem[HX_INPUT] = &q->input;
+        mem[HX_OUTPUT] = &q->output;
+        mem[HX_CONST] = pass ? pass->mem[HX_CONST] : &e->optim_const;
+        int64_t shift[HX_N_PLACES] = { [HX_INPUT] = m * input_bytes(e), [HX_OUTPUT] = m * output_bytes(e) };
+        HX_TRY(hx_prog_new(e->dev, e->k.profile, pass ? "micro-batch" : "optimizer", &q->prog[m]));
+        HX_TRY(hx_plan_record(pass ? pass->plan : e->optim_plan, mem, shift, cut, q->prog[m]));
+        HX_TRY(hx_prog_end(q->prog[m]));
+    }
+    return HX_OK;
+}
+
+static hx_result build(hx_engine *e)
+{
+    e->n_prog = (int)e->k.accumulate + 1;
+    HX_TRY(make_plans(e));
+    HX_TRY(make_memory(e));
+    double cut = hx_pass_cut(e->dev, step_flops(e));
+    e->by_piece = cut > 0;
+    for (int s = 0; s < SLOTS; s++)
+        HX_TRY(record_slot(e, &e->slot[s], cut));
+    return HX_OK;
+}
+
+hx_result hx_engine_new(hx_dev *dev, const hx_net *net, const hx_engine_conf *k, hx_engine **out)
+{
+    *out = NULL;
+    hx_arena *arena = hx_arena_new();
+    hx_engine *e = arena ? hx_new(arena, hx_engine, 1) : NULL;
+    if (!e) {
+        hx_arena_free(&arena);
+        return HX_E_NOMEM;
+    }
+    e->arena = arena;
+    e->dev = dev;
+    e->net = net;
+    e->k = *k;
+    hx_result r = k->accumulate < 1 || k->accumulate > 1 << 16
+        ? hx_fail(HX_E_SHAPE, "train.accumulate is %lld; 1 to 65536 is possible [E-SIZE]", (long long)k->accumulate)
+        : build(e);
+    if (r)
+        hx_engine_free(&e);
+    *out = e;
+    return r;
+}
+
+void hx_engine_free(hx_engine **ep)
+{
+    hx_engine *e = *ep;
+    if (!e)
+        return;
+    while (hx_engine_pending(e)) {
+        hx_dev_wait(e->dev, e->slot[e->first % SLOTS].ticket, HX_WAIT_MS);
+        e->first++;
+    }
+    for (int s = 0; s < SLOTS; s++) {
+        for (int i = 0; e->slot[s].prog && i < e->n_prog; i++)
+            hx_prog_free(&e->slot[s].prog[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        hx_pass_free(&e->micro[i]);
+    hx_pass_free(&e->eval);
+    hx_plan_free(&e->optim_plan);
+    hx_tape_free(&e->optim_tape);
+    for (int s = 0; s < SLOTS; s++) {
+        hx_memory_free(&e->slot[s].input);
+        hx_memory_free(&e->slot[s].output);
+    }
+    for (int i = 0; i < HX_N_PLACES; i++)
+        hx_memory_free(&e->mem[i]);
+    hx_memory_free(&e->optim_const);
+    hx_arena *arena = e->arena;
+    hx_arena_free(&arena);
+    *ep = NULL;
+}
+
+// ---- values -------------------------------------------------------------------------------
+
+hx_result hx_engine_init(hx_engine *e, uint64_t seed)
+{
+    const hx_params *ps = e->net->params;
+    char *host = calloc(1, (size_t)hx_max(ps->bytes, 1));
+    if (!host)
+        return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]", (long long)ps->bytes);
+    hx_result r = HX_OK;
+    for (int i = HX_MOM1; i <= HX_MOM2 && !r; i++)
+        r = hx_engine_write(e, (hx_place)i, host);
+    for (int i = 0; i < ps->n; i++)
+        if (!ps->list[i].buffer)
+            hx_param_init(&ps->list[i], seed, (float *)(host + ps->list[i].at));
+    if (!r)
+        r = hx_engine_write(e, HX_PARAM, host);
+    free(host);
+    return r;
+}
+
+hx_memory *hx_engine_memory(hx_engine *e, hx_place place)
+{
+    return &e->mem[place];
+}
+
+hx_result hx_engine_read(hx_engine *e, hx_place place, void *arena)
+{
+    return hx_memory_read(&e->mem[place], 0, arena, e->net->params->bytes);
+}
+
+hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena)
+{
+    return hx_memory_write(&e->mem[place], 0, arena, e->net->params->bytes);
+}
+
+// ---- steps --------------------------------------------------------------------------------
+
+static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *ids)
+{
+    int64_t count = e->k.batch * e->k.tokens;
+    for (int64_t m = 0; m < e->k.accumulate; m++)
+        HX_TRY(hx_memory_write(&q->input, m * input_bytes(e), ids + m * count, count * 4));
+    float v[HX_STEP_VALUES] = {
+        [HX_STEP_LR] = (float)lr,
+        [HX_STEP_BIAS1] = (float)(1 - pow(e->k.optim_conf.beta1, (double)q->step)),
+        [HX_STEP_BIAS2] = (float)(1 - pow(e->k.optim_conf.beta2, (double)q->step)),
+        [HX_STEP_CLIP] = (float)e->k.clip_norm,
+        [HX_STEP_SCALE] = 1.f / (float)e->k.accumulate,
+    };
+    return hx_memory_write(&q->input, e->k.accumulate * input_bytes(e), v, sizeof v);
+}
+
+hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids)
+{
+    if (hx_engine_pending(e) == SLOTS)
+        return hx_fail(HX_E_INTERNAL, "step %lld: results of two steps wait to be taken [E-INTERNAL]",
+                       (long long)step);
+    slot *q = &e->slot[e->next % SLOTS];
+    q->step = step;
+    HX_TRY(write_inputs(e, q, lr, ids));
+    HX_TRY(hx_dev_submit(e->dev, q->prog, e->n_prog, e->by_piece, &q->ticket));
+    e->next++;
+    return HX_OK;
+}
+
+int hx_engine_pending(const hx_engine *e)
+{
+    return (int)(e->next - e->first);
+}
+
+const char *hx_engine_part(const hx_engine *e, int i)
+{
+    const hx_graph *g = e->micro[0]->graph;
+    return i < g->n_output ? g->output[i].name : NULL;
+}
+
+// Adds the outputs of one pass, `at` bytes into the results, to the sums.
+static hx_result add_outputs(const hx_pass *p, hx_memory *from, int64_t at, hx_losses *sum)
+{
+    for (int i = 0; i < p->graph->n_output; i++) {
+        float v = 0;
+        HX_TRY(hx_memory_read(from, at + p->output_at[i], &v, 4));
+        sum->part[i] += v;
+    }
+    return HX_OK;
+}
+
+static void name_losses(const hx_engine *e, double n, hx_losses *out)
+{
+    for (int i = 0; i < HX_MAX_OUTPUTS; i++)
+        out->part[i] /= n;
+    out->ce = out->part[e->ce];
+    out->loss = out->part[hx_pass_find(e->micro[0], "loss")];
+}
+
+hx_result hx_engine_result(hx_engine *e, hx_losses *out)
+{
+    if (!hx_engine_pending(e))
+        return hx_fail(HX_E_INTERNAL, "no step is under way [E-INTERNAL]");
+    slot *q = &e->slot[e->first % SLOTS];
+    HX_TRY(hx_dev_wait(e->dev, q->ticket, HX_WAIT_MS));
+    *out = (hx_losses){ .step = q->step };
+    int64_t A = e->k.accumulate;
+    for (int64_t m = 0; m < A; m++)
+        HX_TRY(add_outputs(micro_pass(e, m), &q->output, m * output_bytes(e), out));
+    name_losses(e, (double)A, out);
+    float norm = 0;
+    HX_TRY(hx_memory_read(&q->output, A * output_bytes(e), &norm, 4));
+    out->grad_norm = norm;
+    e->first++;
+    return HX_OK;
+}
+
+hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out)
+{
+    if (hx_engine_pending(e))
+        return hx_fail(HX_E_INTERNAL, "evaluation while a step is under way [E-INTERNAL]");
+    *out = (hx_losses){0};
+    HX_TRY(hx_pass_write(e->eval, ids, 0));
+    HX_TRY(hx_pass_run(e->eval));
+    HX_TRY(add_outputs(e->eval, e->eval->mem[HX_OUTPUT], 0, out));
+    name_losses(e, 1, out);
+    return HX_OK;
+}
+
+// ---- facts --------------------------------------------------------------------------------
+
+static int64_t memory_bytes(const hx_memory *const *m, int n)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += m[i]->bytes;
+    return sum;
+}
+
+hx_engine_facts hx_engine_get_facts(const hx_engine *e)
+{
+    hx_engine_facts f = { .flops = step_flops(e), .submits = 1, .traffic = e->optim_plan->bytes,
+        .dispatches = e->optim_plan->n_step, .levels = e->optim_plan->n_level,
+        .bound_bytes = e->micro[0]->plan->bound_bytes };
+    for (int64_t m = 0; m < e->k.accumulate; m++) {
+        const hx_plan *p = micro_pass(e, m)->plan;
+        f.traffic += p->bytes;
+        f.dispatches += p->n_step;
+        f.levels += p->n_level;
+    }
+    for (int i = 0; i < HX_N_PLACES; i++)
+        f.bytes[i] = e->mem[i].bytes;
+    f.bytes[HX_INPUT] = memory_bytes((const hx_memory *[]){ &e->slot[0].input, &e->slot[1].input }, 2);
+    f.bytes[HX_OUTPUT] = memory_bytes((const hx_memory *[]){ &e->slot[0].output, &e->slot[1].output }, 2);
+    f.bytes[HX_CONST] = e->optim_const.bytes + e->micro[0]->own[HX_CONST].bytes + e->eval->own[HX_CONST].bytes
+        + (e->micro[1] ? e->micro[1]->own[HX_CONST].bytes : 0);
+    if (e->micro[1])
+        f.bound_bytes = hx_max(f.bound_bytes, e->micro[1]->plan->bound_bytes);
+    return f;
+}
+
+const hx_plan *hx_engine_plan(const hx_engine *e, int which)
+{
+    const hx_plan *all[] = { e->micro[0]->plan, e->micro[1] ? e->micro[1]->plan : NULL, e->optim_plan,
+                             e->eval->plan };
+    return which >= 0 && which < HX_COUNT(all) ? all[which] : NULL;
+}

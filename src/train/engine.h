@@ -1,0 +1,57 @@
+// engine.h - one optimizer step as one submit: accumulated gradients, clipping and the update are
+// recorded once and replayed. Two slots of inputs and results let step n+1 be written while n runs.
+#pragma once
+#include "../optim/optim.h"
+#include "pass.h"
+
+typedef struct hx_engine_conf {
+    int64_t         batch, tokens;         // of ids in one micro-batch: [batch, tokens]
+    int64_t         accumulate;            // micro-batches per optimizer step, >= 1
+    const hx_optim *optim;
+    hx_optim_conf   optim_conf;
+    double          clip_norm;             // largest norm of the whole gradient; <= 0: none
+    bool            profile;               // record with timestamps (hx_engine_times)
+} hx_engine_conf;
+
+// Means over the micro-batches of a step, or over the batches of an evaluation.
+typedef struct hx_losses {
+    int64_t     step;                      // 1 for the first
+    double      loss;                      // optimised total, nats
+    double      ce;                        // cross entropy of the predicted tokens, nats
+    double      part[HX_MAX_OUTPUTS];      // every output of the graph, see hx_engine_part
+    double      grad_norm;                 // before clipping
+} hx_losses;
+
+typedef struct hx_engine hx_engine;
+// Plans, allocates and records everything; parameters are zero until hx_engine_init or _write.
+// net and dev are borrowed. HX_E_NOMEM, HX_E_SHAPE, HX_E_NODEVICE as the parts say.
+hx_result hx_engine_new(hx_dev *dev, const hx_net *net, const hx_engine_conf *k, hx_engine **out);
+void      hx_engine_free(hx_engine **e);   // accepts NULL, writes NULL
+// Initial values of all parameters, a pure function of the seed; moments become zero.
+hx_result hx_engine_init(hx_engine *e, uint64_t seed);
+
+// Starts step `step` (1, 2, ...) on ids [accumulate, batch, tokens] with learning rate lr and returns
+// at once, at most one step ahead: with two steps under way their older result must be taken first.
+hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids);
+int       hx_engine_pending(const hx_engine *e);           // steps whose result was not taken: 0..2
+hx_result hx_engine_result(hx_engine *e, hx_losses *out);  // of the oldest; waits for it
+// Losses of one batch [batch, tokens] without learning; no step may be pending.
+hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out);
+const char *hx_engine_part(const hx_engine *e, int i);     // name of part[i]; NULL behind the last
+
+// Whole arenas (HX_PARAM, HX_GRAD, HX_MOM1, HX_MOM2), params->bytes each; no step may be pending.
+hx_result hx_engine_read(hx_engine *e, hx_place place, void *arena);
+hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena);
+hx_memory *hx_engine_memory(hx_engine *e, hx_place place); // for passes that share the parameters
+
+// What one step is made of, for `htxvk plan`.
+typedef struct hx_engine_facts {
+    double  flops;                         // of one optimizer step
+    int64_t traffic;                       // bytes read and written by it
+    int64_t dispatches, levels, submits;
+    int64_t bytes[HX_N_PLACES];            // device memory by place, both slots together
+    int64_t bound_bytes;                   // least that liveness allows for HX_TEMP
+} hx_engine_facts;
+hx_engine_facts hx_engine_get_facts(const hx_engine *e);
+const hx_plan *hx_engine_plan(const hx_engine *e, int which);  // 0 micro, 1 micro adding, 2 optimizer,
+                                                               // 3 evaluation; NULL: there is none

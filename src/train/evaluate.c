@@ -1,0 +1,93 @@
+// evaluate.c - full batches of whole windows, the rest of them one by one, then the shorter last one.
+#include "evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct work {
+    hx_dev        *dev;
+    const hx_net  *net;
+    hx_memory     *params;
+    const hx_text *text;
+    int32_t       *ids;
+    void         (*tick)(void *user, int64_t done, int64_t all);
+    void          *user;
+    int64_t        all;                    // predictions in total
+    hx_evaluation *out;
+} work;
+
+static double output_value(hx_pass *p, const char *name, hx_result *r)
+{
+    float v = NAN;
+    int i = hx_pass_find(p, name);
+    if (i >= 0 && !*r)
+        *r = hx_pass_read(p, i, &v);
+    return v;
+}
+
+// Runs `batch` windows of n predictions, the first of them at byte `at`.
+static hx_result run_batch(const work *w, hx_pass *p, int64_t at, int64_t batch, int64_t n)
+{
+    for (int64_t i = 0; i < batch; i++)
+        hx_window_ids(w->text, at + i * n, n, w->ids + i * (n + 1));
+    HX_TRY(hx_pass_write(p, w->ids, 0));
+    HX_TRY(hx_pass_run(p));
+    hx_result r = HX_OK;
+    double loss = output_value(p, "loss", &r);
+    double ce = hx_pass_find(p, "ce_loss") < 0 ? loss : output_value(p, "ce_loss", &r);
+    HX_TRY(r);
+    if (!isfinite(ce))
+        return hx_fail(HX_E_NUMERIC, "the loss is not finite in the window at byte %lld [E-NUMERIC]", (long long)at);
+    double weight = (double)(batch * n);
+    w->out->ce += ce * weight;
+    w->out->loss += loss * weight;
+    w->out->tokens += batch * n;
+    w->out->windows += batch;
+    if (w->tick)
+        w->tick(w->user, w->out->tokens, w->all);
+    return HX_OK;
+}
+
+// `count` runs of `batch` windows of n predictions from byte *at on, which moves on.
+static hx_result run_many(const work *w, int64_t count, int64_t batch, int64_t n, int64_t *at)
+{
+    if (count < 1 || n < 1)
+        return HX_OK;
+    hx_pass *p = NULL;
+    HX_TRY(hx_pass_new(w->dev, w->net, HX_FOR_LOSS, batch, n + 1, HX_PASS_FORWARD, &p));
+    hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = w->params };
+    hx_result r = hx_pass_bind(p, shared);
+    for (int64_t i = 0; i < count && !r; i++) {
+        r = run_batch(w, p, *at, batch, n);
+        *at += batch * n;
+    }
+    hx_pass_free(&p);
+    return r;
+}
+
+hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_text *text, hx_span span,
+                      int64_t seq_len, int64_t batch, void (*tick)(void *user, int64_t done, int64_t all),
+                      void *user, hx_evaluation *out)
+{
+    *out = (hx_evaluation){ .seq_len = seq_len };
+    int64_t all = span.n - 1, whole = all / seq_len, rest = all % seq_len, ids = 0;
+    if (all < 1)
+        return hx_fail(HX_E_INPUT, "the text has %lld bytes; 2 are the least that can be evaluated [E-TEXT-SHORT]",
+                       (long long)span.n);
+    batch = hx_max(hx_min(batch, whole), 1);
+    if (!hx_mul(batch, seq_len + 1, &ids) || !hx_mul(ids, 4, &ids))
+        return hx_fail(HX_E_SHAPE, "a batch of %lld x %lld is too large [E-SIZE]", (long long)batch, (long long)seq_len);
+    work w = { dev, net, params, text, malloc((size_t)ids), tick, user, all, out };
+    if (!w.ids)
+        return hx_fail(HX_E_NOMEM, "no memory for a batch of %lld bytes [E-NOMEM]", (long long)ids);
+    int64_t at = span.at;
+    hx_result r = run_many(&w, whole / batch, batch, seq_len, &at);
+    if (!r)
+        r = run_many(&w, whole % batch, 1, seq_len, &at);
+    if (!r)
+        r = run_many(&w, rest > 0, 1, rest, &at);
+    free(w.ids);
+    out->ce /= (double)all;
+    out->loss /= (double)all;
+    return r;
+}

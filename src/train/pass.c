@@ -1,0 +1,195 @@
+// pass.c - from a model to a recorded program.
+#include "pass.h"
+
+#include <string.h>
+
+hx_result hx_net_init(hx_net *n, const hx_model *model, const void *conf)
+{
+    *n = (hx_net){ .model = model, .conf = conf, .params = hx_params_new() };
+    if (!n->params)
+        return HX_E_NOMEM;
+    n->self = model->declare(conf, n->params);
+    hx_result r = n->params->err;
+    if (!r && !n->self)
+        r = HX_E_NOMEM;
+    if (r)
+        hx_net_done(n);
+    return r;
+}
+
+void hx_net_done(hx_net *n)
+{
+    hx_params_free(&n->params);
+    *n = (hx_net){0};
+}
+
+// An input of the graph at the next free place of the HX_INPUT arena.
+static hx_t add_input(hx_graph *g, int rank, const int64_t *shape)
+{
+    int64_t elems = 1, bytes = 0, end = 0;
+    for (int i = 0; i < rank; i++)
+        if (!hx_mul(elems, shape[i], &elems))
+            elems = INT64_MAX;
+    hx_t x = HX_NONE;
+    if (hx_mul(elems, 4, &bytes) && hx_sum(g->input_bytes, bytes + HX_PASS_ALIGN, &end)) {
+        x = hx_external(g->tape, HX_INPUT, g->input_bytes, true, rank, shape);
+        g->input_bytes = hx_align(g->input_bytes + bytes, HX_PASS_ALIGN);
+    } else {
+        hx_tape_fail(g->tape, HX_E_SHAPE, "a batch of %lld x %lld tokens is too large [E-SIZE]",
+                     (long long)g->batch, (long long)g->tokens);
+    }
+    return x;
+}
+
+// Moves every output, and the loss where it is not among them, to the HX_OUTPUT arena.
+static void deliver_outputs(hx_pass *p)
+{
+    hx_graph *g = p->graph;
+    if (hx_is(g->loss) && hx_pass_find(p, "loss") < 0)
+        hx_output(g, "loss", g->loss);
+    for (int i = 0; i < g->n_output && !g->tape->err; i++) {
+        hx_t y = g->output[i].t;
+        const hx_value *v = hx_value_of(y);
+        hx_t to = hx_external(g->tape, HX_OUTPUT, p->output_bytes, v->is_int, v->rank, v->shape);
+        hx_deliver(y, to, false);
+        p->output_at[i] = p->output_bytes;
+        p->output_bytes = hx_align(p->output_bytes + 4 * hx_elems(y), HX_PASS_ALIGN);
+    }
+}
+
+static void deliver_grads(hx_graph *g, const hx_params *ps, bool add)
+{
+    hx_backward(g->loss);
+    for (int i = 0; i < ps->n && !g->tape->err; i++) {
+        const hx_param *w = &ps->list[i];
+        // a parameter that this graph does not use has no tensor
+        if (w->buffer || !hx_is(g->param[i]))
+            continue;
+        hx_t d = hx_grad(g->param[i]);
+        if (hx_is(d))
+            hx_deliver(d, hx_external(g->tape, HX_GRAD, w->at, false, w->rank, w->shape), add);
+    }
+}
+
+static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
+{
+    hx_graph *g = p->graph;
+    g->param = hx_new(g->tape->arena, hx_t, net->params->n + 1);
+    if (!g->param)
+        return HX_E_NOMEM;
+    g->ids = add_input(g, 2, (int64_t[]){ g->batch, g->tokens });
+    if (g->purpose == HX_FOR_LOGITS)
+        g->position = add_input(g, 1, (int64_t[]){ 1 });
+    net->model->build(net->conf, net->self, g);
+    HX_TRY(hx_tape_error(g->tape));
+    deliver_outputs(p);
+    HX_TRY(hx_tape_error(g->tape));
+    if (kind != HX_PASS_FORWARD)
+        deliver_grads(g, net->params, kind == HX_PASS_ADD_GRADS);
+    HX_TRY(hx_tape_error(g->tape));
+    return hx_plan_new(g->tape, p->dev, &p->plan);
+}
+
+hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_t batch, int64_t tokens,
+                      hx_pass_kind kind, hx_pass **out)
+{
+    *out = NULL;
+    hx_tape *tape = hx_tape_new();
+    hx_pass *p = tape ? hx_new(tape->arena, hx_pass, 1) : NULL;
+    hx_graph *g = p ? hx_new(tape->arena, hx_graph, 1) : NULL;
+    if (!g) {
+        hx_tape_free(&tape);
+        return HX_E_NOMEM;
+    }
+    *g = (hx_graph){ .tape = tape, .params = net->params, .purpose = purpose, .batch = batch, .tokens = tokens };
+    p->dev = dev;
+    p->graph = g;
+    hx_result r = build(p, net, kind);
+    if (r)
+        hx_pass_free(&p);
+    *out = p;
+    return r;
+}
+
+void hx_pass_free(hx_pass **p)
+{
+    if (!*p)
+        return;
+    hx_pass *q = *p;
+    hx_tape *tape = q->graph->tape;
+    hx_prog_free(&q->prog);
+    for (int i = 0; i < HX_N_PLACES; i++)
+        hx_memory_free(&q->own[i]);
+    hx_plan_free(&q->plan);
+    // the pass itself lives in the tape's arena
+    hx_tape_free(&tape);
+    *p = NULL;
+}
+
+hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES])
+{
+    static const hx_buf_kind kinds[HX_N_PLACES] = { [HX_INPUT] = HX_BUF_UP, [HX_OUTPUT] = HX_BUF_DOWN };
+    static const char *const names[HX_N_PLACES] = { "activations", "parameters", "gradients", "first moments",
+                                                    "second moments", "inputs", "constants", "outputs" };
+    const hx_params *ps = p->graph->params;
+    int64_t need[HX_N_PLACES] = { [HX_TEMP] = p->plan->temp_bytes, [HX_PARAM] = ps->bytes,
+        [HX_GRAD] = p->graph->tape->backward_from >= 0 ? ps->bytes : 0, [HX_INPUT] = p->graph->input_bytes,
+        [HX_CONST] = p->graph->tape->const_bytes, [HX_OUTPUT] = p->output_bytes };
+    for (int i = 0; i < HX_N_PLACES; i++) {
+        if (shared && shared[i] && shared[i]->bytes >= need[i]) {
+            p->mem[i] = shared[i];
+        } else if (need[i] > 0) {
+            HX_TRY(hx_memory_new(p->dev, need[i], kinds[i], names[i], &p->own[i]));
+            p->mem[i] = &p->own[i];
+        }
+    }
+    return p->mem[HX_CONST] ? hx_plan_upload(p->plan, p->mem[HX_CONST]) : HX_OK;
+}
+
+hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position)
+{
+    const hx_graph *g = p->graph;
+    int64_t bytes = g->batch * g->tokens * 4;
+    HX_TRY(hx_memory_write(p->mem[HX_INPUT], 0, ids, bytes));
+    if (g->purpose == HX_FOR_LOGITS)
+        HX_TRY(hx_memory_write(p->mem[HX_INPUT], hx_align(bytes, HX_PASS_ALIGN), &position, 4));
+    return HX_OK;
+}
+
+double hx_pass_cut(const hx_dev *dev, double flops)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(dev);
+    double piece = c->flops_guess * 0.25;
+    return c->type == HX_DEV_CPU || flops <= piece ? 0 : piece;
+}
+
+static hx_result record(hx_pass *p)
+{
+    double cut = hx_pass_cut(p->dev, p->plan->flops);
+    p->by_piece = cut > 0;
+    HX_TRY(hx_prog_new(p->dev, false, "pass", &p->prog));
+    HX_TRY(hx_plan_record(p->plan, p->mem, (int64_t[HX_N_PLACES]){0}, cut, p->prog));
+    return hx_prog_end(p->prog);
+}
+
+hx_result hx_pass_run(hx_pass *p)
+{
+    if (!p->prog)
+        HX_TRY(record(p));
+    uint64_t ticket = 0;
+    HX_TRY(hx_dev_submit(p->dev, &p->prog, 1, p->by_piece, &ticket));
+    return hx_dev_wait(p->dev, ticket, HX_WAIT_MS);
+}
+
+int hx_pass_find(const hx_pass *p, const char *name)
+{
+    for (int i = 0; i < p->graph->n_output; i++)
+        if (!strcmp(p->graph->output[i].name, name))
+            return i;
+    return -1;
+}
+
+hx_result hx_pass_read(const hx_pass *p, int output, float *v)
+{
+    return hx_memory_read(p->mem[HX_OUTPUT], p->output_at[output], v, 4 * hx_elems(p->graph->output[output].t));
+}

@@ -1,0 +1,201 @@
+// run.c - the files of a run.
+#include "run.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../runtime/file.h"
+
+enum { METRICS_MAX = 1 << 30 };
+
+static hx_result new_run(const char *dir, hx_run **out)
+{
+    *out = NULL;
+    hx_arena *a = hx_arena_new();
+    hx_run *r = a ? hx_new(a, hx_run, 1) : NULL;
+    if (!r) {
+        hx_arena_free(&a);
+        return HX_E_NOMEM;
+    }
+    *r = (hx_run){ .arena = a, .dir = hx_strdup(a, dir), .ckpt_dir = hx_path_join(a, dir, "ckpt"), .lock = -1 };
+    *out = r;
+    return r->dir && r->ckpt_dir ? HX_OK : HX_E_NOMEM;
+}
+
+void hx_run_close(hx_run **rp)
+{
+    hx_run *r = *rp;
+    if (!r)
+        return;
+    if (r->lock >= 0)
+        close(r->lock);
+    hx_arena *a = r->arena;
+    hx_arena_free(&a);
+    *rp = NULL;
+}
+
+bool hx_run_is(const char *dir)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    return hx_file_exists(path);
+}
+
+static hx_result write_conf(const char *path, const hx_run_conf *c)
+{
+    hx_out b = {0};
+    hx_run_conf_put(&b, c);
+    hx_result r = b.failed ? hx_fail(HX_E_NOMEM, "no memory for the configuration's text [E-NOMEM]")
+                           : hx_file_write(path, b.data, b.size);
+    hx_out_free(&b);
+    return r;
+}
+
+hx_result hx_run_save_conf(hx_run *r, const hx_run_conf *c)
+{
+    return write_conf(hx_path_join(r->arena, r->dir, "config.yaml"), c);
+}
+
+static hx_result fill_stage(hx_arena *a, const char *stage, const hx_run_conf *c)
+{
+    HX_TRY(hx_dir_make(stage, 0777));
+    HX_TRY(hx_dir_make(hx_path_join(a, stage, "samples"), 0777));
+    HX_TRY(hx_dir_make(hx_path_join(a, stage, "ckpt"), 0777));
+    HX_TRY(write_conf(hx_path_join(a, stage, "config.yaml"), c));
+    return hx_dir_sync(stage);
+}
+
+static hx_result take_lock(hx_run *r)
+{
+    return hx_lock(hx_path_join(r->arena, r->dir, "lock"), &r->lock);
+}
+
+static hx_result create(hx_run *r, const hx_run_conf *c)
+{
+    hx_arena *a = r->arena;
+    const char *parent = hx_path_dir(a, r->dir);
+    const char *slash = strrchr(r->dir, '/');
+    const char *stage = hx_path_join(a, parent, hx_sprintf(a, ".%s.tmp-%d", slash ? slash + 1 : r->dir, getpid()));
+    HX_TRY(hx_dir_make_all(parent, 0777));
+    hx_result res = fill_stage(a, stage, c);
+    if (!res)
+        res = hx_rename(stage, r->dir);
+    if (res) {
+        // keep the first message: removing is best effort
+        char why[512];
+        snprintf(why, sizeof why, "%s", hx_last_message());
+        hx_dir_remove(stage);
+        return hx_fail(res, "%s", why);
+    }
+    return take_lock(r);
+}
+
+hx_result hx_run_create(const char *dir, const hx_run_conf *c, hx_run **out)
+{
+    // "runs/x/" and "runs/x" are one
+    char path[4096];
+    snprintf(path, sizeof path, "%s", dir);
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = 0;
+    if (hx_file_exists(path))
+        return hx_fail(HX_E_USAGE, "%s exists already; resume it with `htxvk train %s`, or name another with --out "
+                       "[E-RUN-EXISTS]", path, path);
+    HX_TRY(new_run(path, out));
+    hx_result r = create(*out, c);
+    if (r)
+        hx_run_close(out);
+    return r;
+}
+
+hx_result hx_run_open(const char *dir, hx_run **out)
+{
+    HX_TRY(new_run(dir, out));
+    hx_result r = take_lock(*out);
+    if (!r)
+        r = hx_dir_make((*out)->ckpt_dir, 0777);
+    if (!r)
+        r = hx_dir_make(hx_path_join((*out)->arena, dir, "samples"), 0777);
+    if (r)
+        hx_run_close(out);
+    return r;
+}
+
+const char *hx_run_name(hx_arena *a, const char *conf_path)
+{
+    const char *base = strrchr(conf_path, '/');
+    base = base ? base + 1 : conf_path;
+    const char *dot = strrchr(base, '.');
+    int n = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
+    char when[32];
+    time_t now = time(NULL);
+    struct tm t;
+    strftime(when, sizeof when, "%Y%m%d-%H%M%S", localtime_r(&now, &t));
+    const char *name = hx_sprintf(a, "runs/%.*s-%s", n, base, when);
+    // two runs within a second
+    for (int i = 2; name && hx_file_exists(name); i++)
+        name = hx_sprintf(a, "runs/%.*s-%s-%d", n, base, when, i);
+    return name;
+}
+
+static hx_result append_line(hx_run *r, const char *file, const char *line)
+{
+    hx_out b = {0};
+    hx_out_add(&b, "%s\n", line);
+    hx_result res = b.failed ? HX_E_NOMEM : hx_file_append(hx_path_join(r->arena, r->dir, file), b.data, b.size);
+    hx_out_free(&b);
+    return res;
+}
+
+hx_result hx_run_metric(hx_run *r, const char *json)
+{
+    return append_line(r, "metrics.jsonl", json);
+}
+
+hx_result hx_run_log(hx_run *r, const char *line)
+{
+    return append_line(r, "train.log", line);
+}
+
+hx_result hx_run_sample(hx_run *r, int64_t step, const void *text, int64_t n)
+{
+    const char *name = hx_sprintf(r->arena, "samples/step-%08lld.txt", (long long)step);
+    return name ? hx_file_write(hx_path_join(r->arena, r->dir, name), text, n) : HX_E_NOMEM;
+}
+
+// Whole lines that say a step of at most `step`; a line cut short by a crash is dropped, too.
+static void keep_lines(const hx_blob *all, int64_t step, hx_out *out)
+{
+    const char *at = (const char *)all->data, *end = at + all->size;
+    while (at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        if (!stop)
+            return;
+        json_t *j = json_loadb(at, (size_t)(stop - at), 0, NULL);
+        json_t *s = json_object_get(j, "step");
+        if (j && (!s || json_integer_value(s) <= step))
+            hx_out_add(out, "%.*s", (int)(stop + 1 - at), at);
+        json_decref(j);
+        at = stop + 1;
+    }
+}
+
+hx_result hx_run_rewind(hx_run *r, int64_t step)
+{
+    const char *path = hx_path_join(r->arena, r->dir, "metrics.jsonl");
+    if (!path)
+        return HX_E_NOMEM;
+    if (!hx_file_exists(path))
+        return HX_OK;
+    hx_blob all = {0};
+    hx_out kept = {0};
+    HX_TRY(hx_file_read(path, METRICS_MAX, 0, &all));
+    keep_lines(&all, step, &kept);
+    hx_result res = kept.failed ? hx_fail(HX_E_NOMEM, "%s: no memory to read it [E-NOMEM]", path)
+                  : kept.size == all.size ? HX_OK : hx_file_write(path, kept.data ? kept.data : "", kept.size);
+    hx_out_free(&kept);
+    hx_blob_free(&all);
+    return res;
+}

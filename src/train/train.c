@@ -1,0 +1,501 @@
+// train.c - the loop: writes step n+1 while n runs, reads losses one step late, stops at the
+// boundaries where something else has to be done.
+#include "train.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../../runtime/file.h"
+#include "../core/ckpt.h"
+
+struct hx_trainer {
+    hx_arena              *arena;
+    const hx_run_conf     *c;
+    hx_dev                *dev;
+    const hx_train_params *p;              // of hx_trainer_run
+    hx_rig                 rig;
+    hx_corpus              corpus;
+    hx_ckpt_state          state;          // as of the newest step whose result was taken
+    int32_t               *ids;            // one step's windows
+    int64_t                sample0, step0; // index of the next sample at the step we began from
+    double                 began, mark;    // times: of this process's training, of the last result
+    double                 span_s;         // spent on steps since the last row
+    int64_t                span_steps, all_steps;
+    double                 all_s;
+    double                 saved_at;
+    int64_t                saved_step;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// ---- telling ------------------------------------------------------------------------------
+
+static void tell(hx_trainer *t, hx_event *e)
+{
+    e->step = t->state.step;
+    e->steps = t->c->train.steps;
+    e->tokens = t->state.tokens;
+    if (t->p->event)
+        t->p->event(t->p->user, e);
+}
+
+// A line for people, into the log, too. A log that cannot be written stops nothing.
+static void __attribute__((format(printf, 3, 4))) say(hx_trainer *t, hx_event_kind kind, const char *fmt, ...)
+{
+    char line[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    char stamp[1100], when[16];
+    time_t clock = time(NULL);
+    struct tm local;
+    strftime(when, sizeof when, "%H:%M:%S", localtime_r(&clock, &local));
+    snprintf(stamp, sizeof stamp, "%s  %s", when, line);
+    hx_run_log(t->p->run, stamp);
+    hx_event e = { .kind = kind, .line = line };
+    tell(t, &e);
+}
+
+static void put_number(hx_out *b, const char *name, double v)
+{
+    if (isfinite(v))
+        hx_out_add(b, ", \"%s\": %.9g", name, v);
+}
+
+// The start of a row of metrics.jsonl: what every type has.
+static void begin_row(const hx_trainer *t, hx_out *b, const char *type)
+{
+    struct timespec clock;
+    clock_gettime(CLOCK_REALTIME, &clock);
+    hx_out_add(b, "{\"v\": 1, \"t\": %lld.%03ld, \"type\": \"%s\", \"step\": %lld, \"tokens\": %lld",
+               (long long)clock.tv_sec, clock.tv_nsec / 1000000, type, (long long)t->state.step,
+               (long long)t->state.tokens);
+}
+
+static hx_result end_row(hx_trainer *t, hx_out *b)
+{
+    hx_out_add(b, "}");
+    hx_result r = b->failed ? hx_fail(HX_E_NOMEM, "no memory for a row of metrics [E-NOMEM]")
+                            : hx_run_metric(t->p->run, b->data);
+    hx_out_free(b);
+    return r;
+}
+
+static void put_losses(const hx_trainer *t, hx_out *b, const hx_losses *l)
+{
+    put_number(b, "loss", l->loss);
+    put_number(b, "bpc", l->ce / log(2));
+    for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
+        if (strcmp(hx_engine_part(t->rig.engine, i), "loss"))
+            put_number(b, hx_engine_part(t->rig.engine, i), l->part[i]);
+}
+
+// ---- data ---------------------------------------------------------------------------------
+
+static int64_t step_tokens(const hx_run_conf *c)
+{
+    return (int64_t)c->train.batch * c->train.seq_len * c->train.accumulate;
+}
+
+static int64_t step_samples(const hx_run_conf *c)
+{
+    return (int64_t)c->train.batch * c->train.accumulate;
+}
+
+// The windows of the step that follows `step` finished ones: a function of seed and index alone.
+static void fill_ids(hx_trainer *t, int64_t step)
+{
+    const hx_run_conf *c = t->c;
+    hx_span s = t->corpus.span[HX_TRAIN_TEXT];
+    int64_t T = c->train.seq_len, n = step_samples(c), first = t->sample0 + (step - t->step0) * n;
+    bool in_order = !strcmp(c->data.order, "sequential");
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = in_order ? hx_window_at(s, T, (first + i) % hx_window_count(s, T))
+                              : hx_window_random(s, T, (uint64_t)c->run.seed, first + i);
+        hx_window_ids(t->corpus.text[HX_TRAIN_TEXT], at, T, t->ids + i * (T + 1));
+    }
+}
+
+// ---- evaluation and samples ---------------------------------------------------------------
+
+// Batches of validation windows, spread evenly over the split and always the same.
+static hx_result evaluate(hx_trainer *t, hx_losses *out)
+{
+    const hx_run_conf *c = t->c;
+    hx_span s = t->corpus.span[HX_VALID_TEXT];
+    int64_t T = c->train.seq_len, B = c->train.batch, windows = hx_window_count(s, T);
+    int64_t batches = hx_max(hx_min(c->eval.batches, windows / B), 1), used = batches * B;
+    *out = (hx_losses){ .step = t->state.step };
+    for (int64_t b = 0; b < batches; b++) {
+        for (int64_t i = 0; i < B; i++) {
+            int64_t k = (b * B + i) * windows / used;
+            hx_window_ids(t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k), T, t->ids + i * (T + 1));
+        }
+        hx_losses l;
+        HX_TRY(hx_engine_eval(t->rig.engine, t->ids, &l));
+        out->loss += l.loss / (double)batches;
+        out->ce += l.ce / (double)batches;
+        for (int i = 0; i < HX_MAX_OUTPUTS; i++)
+            out->part[i] += l.part[i] / (double)batches;
+    }
+    return HX_OK;
+}
+
+static hx_result eval_now(hx_trainer *t)
+{
+    hx_losses l;
+    double start = now();
+    HX_TRY(evaluate(t, &l));
+    if (!isfinite(l.loss))
+        return hx_fail(HX_E_NUMERIC, "the validation loss is not finite at step %lld [E-NUMERIC]",
+                       (long long)t->state.step);
+    hx_out b = {0};
+    begin_row(t, &b, "eval");
+    hx_out_add(&b, ", \"split\": \"valid\"");
+    put_losses(t, &b, &l);
+    put_number(&b, "seconds", now() - start);
+    HX_TRY(end_row(t, &b));
+    if (t->state.best == 0 || l.loss < t->state.best)
+        t->state.best = l.loss;
+    say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte", (long long)t->state.step,
+        l.loss, l.ce / log(2));
+    return HX_OK;
+}
+
+typedef struct text { char *at; int64_t n; } text;
+
+static bool keep_byte(void *user, uint8_t byte)
+{
+    text *x = user;
+    x->at[x->n++] = (char)byte;
+    return true;
+}
+
+static hx_result sample_now(hx_trainer *t)
+{
+    const hx_conf_sample *s = &t->c->sample;
+    hx_sampling how = { s->temp, s->top_k, s->top_p, (uint64_t)t->c->run.seed };
+    size_t n_prompt = strlen(s->prompt);
+    text x = { malloc(n_prompt + (size_t)s->length + 1), (int64_t)n_prompt };
+    if (!x.at)
+        return hx_fail(HX_E_NOMEM, "no memory for a sample [E-NOMEM]");
+    memcpy(x.at, s->prompt, n_prompt);
+    hx_result r = hx_generate(t->rig.gen, s->prompt, (int64_t)n_prompt, s->length, &how, keep_byte, &x);
+    if (!r)
+        r = hx_run_sample(t->p->run, t->state.step, x.at, x.n);
+    if (!r) {
+        hx_out b = {0};
+        begin_row(t, &b, "sample");
+        hx_out_add(&b, ", \"file\": \"samples/step-%08lld.txt\"", (long long)t->state.step);
+        r = end_row(t, &b);
+    }
+    if (!r) {
+        hx_event e = { .kind = HX_EVENT_SAMPLE, .text = x.at, .n_text = x.n };
+        tell(t, &e);
+    }
+    free(x.at);
+    return r;
+}
+
+// ---- checkpoints --------------------------------------------------------------------------
+
+// The three arenas in host memory, one after the other.
+static char *host_arenas(const hx_trainer *t)
+{
+    int64_t n = 0;
+    char *a = hx_mul(t->rig.net.params->bytes, 3, &n) ? calloc(1, (size_t)hx_max(n, 1)) : NULL;
+    if (!a)
+        hx_fail(HX_E_NOMEM, "no memory for a host copy of parameters and moments, 3 x %lld bytes [E-NOMEM]",
+                (long long)t->rig.net.params->bytes);
+    return a;
+}
+
+static const hx_place saved_places[] = { HX_PARAM, HX_MOM1, HX_MOM2 };
+
+static hx_result write_ckpt(hx_trainer *t, char *a)
+{
+    int64_t n = t->rig.net.params->bytes;
+    for (int i = 0; i < HX_COUNT(saved_places); i++)
+        HX_TRY(hx_engine_read(t->rig.engine, saved_places[i], a + i * n));
+    hx_ckpt ck = { .model = t->c->model, .conf = t->c->model_conf, .params = t->rig.net.params,
+                   .p = a, .m = a + n, .v = a + 2 * n, .state = t->state };
+    return hx_ckpt_write(t->p->run->ckpt_dir, &ck, t->c->save.keep);
+}
+
+static hx_result save_now(hx_trainer *t)
+{
+    double start = now();
+    t->state.seconds += start - t->began;
+    t->began = start;
+    char *a = host_arenas(t);
+    hx_result r = a ? write_ckpt(t, a) : HX_E_NOMEM;
+    free(a);
+    t->saved_at = now();
+    if (r)
+        return r;
+    t->saved_step = t->state.step;
+    say(t, HX_EVENT_NOTE, "step %lld  saved %s/step-%08lld", (long long)t->state.step, t->p->run->ckpt_dir,
+        (long long)t->state.step);
+    return HX_OK;
+}
+
+static hx_result load_from(hx_trainer *t, const char *dir)
+{
+    int64_t n = t->rig.net.params->bytes;
+    char *a = host_arenas(t);
+    if (!a)
+        return HX_E_NOMEM;
+    hx_result r = hx_ckpt_state_read(dir, &t->state);
+    if (!r)
+        r = hx_ckpt_read(dir, t->rig.net.params, a, a + n, a + 2 * n);
+    for (int i = 0; i < HX_COUNT(saved_places) && !r; i++)
+        r = hx_engine_write(t->rig.engine, saved_places[i], a + i * n);
+    free(a);
+    return r;
+}
+
+// From the newest checkpoint, or from the seed.
+static hx_result begin(hx_trainer *t)
+{
+    const char *dir = NULL;
+    if (t->p->resume)
+        HX_TRY(hx_ckpt_find(t->arena, t->p->run->dir, &dir));
+    if (dir) {
+        HX_TRY(load_from(t, dir));
+        HX_TRY(hx_run_rewind(t->p->run, t->state.step));
+        say(t, HX_EVENT_NOTE, "step %lld  resumed from %s", (long long)t->state.step, dir);
+    } else {
+        t->state = (hx_ckpt_state){ .seed = t->c->run.seed };
+        HX_TRY(hx_run_rewind(t->p->run, -1));
+        HX_TRY(hx_engine_init(t->rig.engine, (uint64_t)t->c->run.seed));
+    }
+    t->saved_step = dir ? t->state.step : -1;
+    t->step0 = t->state.step;
+    t->sample0 = t->state.sample;
+    return HX_OK;
+}
+
+// ---- steps --------------------------------------------------------------------------------
+
+static hx_result not_finite(hx_trainer *t, const hx_losses *l)
+{
+    const char *dir = NULL;
+    if (hx_ckpt_find(t->arena, t->p->run->dir, &dir))
+        dir = NULL;
+    return hx_fail(HX_E_NUMERIC, "%s is not finite at step %lld; last checkpoint: %s; try a lower optim.lr or "
+                   "train.clip_norm [E-NUMERIC]", isfinite(l->loss) ? "the gradient's norm" : "the loss",
+                   (long long)l->step, dir ? dir : "none");
+}
+
+static bool is_row(const hx_trainer *t, int64_t step)
+{
+    int64_t every = t->c->log.every;
+    return step == 1 || step == t->c->train.steps || (every > 0 && step % every == 0);
+}
+
+static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
+{
+    hx_out b = {0};
+    begin_row(t, &b, "train");
+    put_losses(t, &b, l);
+    hx_out_add(&b, ", \"lr\": %.7g", e->lr);
+    put_number(&b, "grad_norm", e->grad_norm);
+    put_number(&b, "tok_s", e->tok_s);
+    put_number(&b, "step_ms", e->step_ms);
+    HX_TRY(end_row(t, &b));
+    say(t, HX_EVENT_ROW, "step %lld/%lld  loss %.4f  %.4f bits/byte  lr %.3g  |g| %.3g  %.0f tok/s  %.1f ms/step",
+        (long long)t->state.step, (long long)t->c->train.steps, e->loss, e->bpc, e->lr, e->grad_norm, e->tok_s,
+        e->step_ms);
+    t->span_s = 0;
+    t->span_steps = 0;
+    return HX_OK;
+}
+
+// Takes the result of the oldest step under way.
+static hx_result take_result(hx_trainer *t)
+{
+    hx_losses l;
+    HX_TRY(hx_engine_result(t->rig.engine, &l));
+    double at = now(), spent = at - t->mark;
+    t->mark = at;
+    if (!isfinite(l.loss) || !isfinite(l.grad_norm))
+        return not_finite(t, &l);
+    t->state.step = l.step;
+    t->state.updates++;
+    t->state.tokens += step_tokens(t->c);
+    t->state.sample += step_samples(t->c);
+    t->span_s += spent;
+    t->all_s += spent;
+    t->span_steps++;
+    t->all_steps++;
+    double per_step = t->span_s / (double)t->span_steps;
+    hx_event e = { .kind = HX_EVENT_STEP, .loss = l.loss, .bpc = l.ce / log(2), .grad_norm = l.grad_norm,
+        .lr = hx_learning_rate(t->c, l.step), .step_ms = 1000 * per_step,
+        .tok_s = (double)step_tokens(t->c) / per_step,
+        .eta_s = (double)(t->c->train.steps - l.step) * t->all_s / (double)t->all_steps };
+    tell(t, &e);
+    return is_row(t, l.step) ? write_row(t, &l, &e) : HX_OK;
+}
+
+static hx_result drain(hx_trainer *t)
+{
+    while (hx_engine_pending(t->rig.engine))
+        HX_TRY(take_result(t));
+    return HX_OK;
+}
+
+static bool due(int64_t every, int64_t step)
+{
+    return every > 0 && step % every == 0;
+}
+
+static bool save_due(const hx_trainer *t, int64_t step)
+{
+    const hx_conf_save *s = &t->c->save;
+    return due(s->every_steps, step) || (s->every_seconds > 0 && now() - t->saved_at >= s->every_seconds);
+}
+
+// What comes between step `step` and the next: evaluation, sample, checkpoint, in this order, so that
+// a checkpoint's metrics are complete. A checkpoint that cannot be written is tried again later,
+// but for the last.
+static hx_result at_boundary(hx_trainer *t, bool last)
+{
+    int64_t step = t->state.step;
+    bool save = save_due(t, step);
+    if (t->c->eval.every > 0 && (last || due(t->c->eval.every, step)))
+        HX_TRY(eval_now(t));
+    if (t->c->sample.every > 0 && (last || due(t->c->sample.every, step)))
+        HX_TRY(sample_now(t));
+    if (t->saved_step == step || !(last || save))
+        return HX_OK;
+    hx_result r = save_now(t);
+    if (!r || last)
+        return r;
+    say(t, HX_EVENT_WARN, "step %lld  not saved, will be tried again: %s", (long long)step, hx_last_message());
+    return HX_OK;
+}
+
+static bool is_boundary(const hx_trainer *t, int64_t step)
+{
+    return step == t->c->train.steps || due(t->c->eval.every, step) || due(t->c->sample.every, step)
+        || save_due(t, step);
+}
+
+static bool stopping(const hx_trainer *t)
+{
+    return t->p->stop && *t->p->stop;
+}
+
+static hx_result stopped(hx_trainer *t)
+{
+    HX_TRY(drain(t));
+    if (t->saved_step != t->state.step)
+        HX_TRY(save_now(t));
+    return hx_fail(HX_E_STOPPED, "stopped at step %lld of %lld, saved; go on with `htxvk train %s` [E-STOPPED]",
+                   (long long)t->state.step, (long long)t->c->train.steps, t->p->run->dir);
+}
+
+static hx_result loop(hx_trainer *t)
+{
+    t->mark = now();
+    for (int64_t step = t->state.step; step < t->c->train.steps;) {
+        if (stopping(t))
+            return stopped(t);
+        fill_ids(t, step);
+        step++;
+        HX_TRY(hx_engine_step(t->rig.engine, step, hx_learning_rate(t->c, step), t->ids));
+        // the step before this one has had time to finish
+        if (hx_engine_pending(t->rig.engine) > 1)
+            HX_TRY(take_result(t));
+        if (!is_boundary(t, step))
+            continue;
+        HX_TRY(drain(t));
+        if (stopping(t) && step < t->c->train.steps)
+            return stopped(t);
+        HX_TRY(at_boundary(t, step == t->c->train.steps));
+        t->mark = now();
+    }
+    return HX_OK;
+}
+
+static hx_result start_row(hx_trainer *t)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(t->dev);
+    hx_out b = {0};
+    begin_row(t, &b, "start");
+    hx_out_add(&b, ", \"version\": \"%s\", \"device\": ", HX_VERSION);
+    hx_out_json_text(&b, c->name);
+    hx_out_add(&b, ", \"driver\": ");
+    hx_out_json_text(&b, c->driver);
+    hx_out_add(&b, ", \"model\": \"%s\", \"parameters\": %lld", t->c->model->name,
+               (long long)hx_params_count(t->rig.net.params));
+    return end_row(t, &b);
+}
+
+hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
+{
+    t->p = p;
+    t->began = t->saved_at = now();
+    HX_TRY(begin(t));
+    int64_t steps = t->c->train.steps;
+    if (t->state.step >= steps) {
+        say(t, HX_EVENT_NOTE, "step %lld  nothing to do: all %lld steps are done", (long long)t->state.step,
+            (long long)steps);
+        return t->saved_step == t->state.step ? HX_OK : save_now(t);
+    }
+    HX_TRY(start_row(t));
+    say(t, HX_EVENT_NOTE, "training %s, %lld parameters, on %s", t->c->model->name,
+        (long long)hx_params_count(t->rig.net.params), hx_dev_get_caps(t->dev)->name);
+    if (t->state.step == 0 && t->c->eval.every > 0)
+        HX_TRY(eval_now(t));
+    return loop(t);
+}
+
+static hx_result init(hx_trainer *t)
+{
+    const hx_run_conf *c = t->c;
+    HX_TRY(hx_corpus_read(c, &t->corpus));
+    HX_TRY(hx_rig_new(t->dev, c, &t->rig));
+    t->ids = hx_new(t->arena, int32_t, step_samples(c) * ((int64_t)c->train.seq_len + 1));
+    return t->ids ? HX_OK : HX_E_NOMEM;
+}
+
+hx_result hx_trainer_new(const hx_run_conf *conf, hx_dev *dev, hx_trainer **out)
+{
+    *out = NULL;
+    hx_arena *arena = hx_arena_new();
+    hx_trainer *t = arena ? hx_new(arena, hx_trainer, 1) : NULL;
+    if (!t) {
+        hx_arena_free(&arena);
+        return HX_E_NOMEM;
+    }
+    *t = (hx_trainer){ .arena = arena, .c = conf, .dev = dev };
+    hx_result r = init(t);
+    if (r)
+        hx_trainer_free(&t);
+    *out = t;
+    return r;
+}
+
+void hx_trainer_free(hx_trainer **tp)
+{
+    hx_trainer *t = *tp;
+    if (!t)
+        return;
+    hx_rig_done(&t->rig);
+    hx_corpus_done(&t->corpus);
+    hx_arena *arena = t->arena;
+    hx_arena_free(&arena);
+    *tp = NULL;
+}
