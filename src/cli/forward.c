@@ -1,0 +1,188 @@
+// forward.c - `htxvk forward`: one case in the form of the golden files, for parity with other
+// implementations.
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/ckpt.h"
+#include "../train/conf_run.h"
+#include "../train/pass.h"
+#include "cli.h"
+
+typedef struct forward_opts { const char *config, *weights, *input, *output; bool grad; } forward_opts;
+#define O(type, member, def, help) { #member, type, offsetof(forward_opts, member), def, 0, 0, help }
+static const hx_field forward_fields[] = {
+    O(HX_STR, config, "", "JSON: {\"model\": NAME, constructor arguments}"),
+    O(HX_STR, weights, "", "safetensors: the reference implementation's state dict"),
+    O(HX_STR, input, "", "safetensors: inputs (the names in `inputs` of the config, else ids)"),
+    O(HX_STR, output, "", "safetensors to write: every output, F32, computed"),
+    O(HX_BOOL, grad, "false", "also write grad.NAME of the loss for every parameter"),
+    {0}
+};
+#undef O
+
+// Everything of one run of the command.
+typedef struct work {
+    hx_arena *arena;
+    hx_case   kase;
+    hx_net    net;
+    hx_st    *io, *weights;
+    hx_dev   *dev;
+    hx_pass  *pass;
+    int32_t  *ids;
+    char     *params, *grads;              // host arenas, params->bytes each
+    int64_t   batch, tokens;
+} work;
+
+// A host array of `bytes` zero bytes in the command's arena.
+static hx_result host_array(work *w, int64_t bytes, void *out)
+{
+    void *p = hx_alloc(w->arena, (size_t)hx_max(bytes, 1));
+    *(void **)out = p;
+    return p ? HX_OK : HX_E_NOMEM;
+}
+
+static bool is_input(const work *w, const char *name)
+{
+    for (int i = 0; i < w->kase.inputs.n; i++)
+        if (!strcmp(w->kase.inputs.v[i], name))
+            return true;
+    return false;
+}
+
+static hx_result read_ids(work *w)
+{
+    const char *name = w->kase.inputs.n ? w->kase.inputs.v[0] : "ids";
+    if (w->kase.inputs.n > 1)
+        return hx_fail(HX_E_INPUT, "model %s takes one input, the config names %d [E-CASE-INPUTS]",
+                       w->kase.model->name, w->kase.inputs.n);
+    const hx_st_tensor *t = hx_st_find(w->io, name);
+    if (!t)
+        return hx_fail(HX_E_INPUT, "%s: no tensor '%s', which is an input [E-CASE-INPUTS]", w->io->path,
+                       hx_printable(w->arena, name));
+    if (t->rank != 2 || t->elems == 0)
+        return hx_fail(HX_E_SHAPE, "%s: '%s' has rank %d and %lld elements; [batch, tokens] is needed [E-SHAPE]",
+                       w->io->path, hx_printable(w->arena, name), t->rank, (long long)t->elems);
+    w->batch = t->shape[0];
+    w->tokens = t->shape[1];
+    HX_TRY(host_array(w, 4 * t->elems, &w->ids));
+    HX_TRY(hx_st_read_i32(w->io, t, w->ids));
+
+    int64_t V = w->kase.model->size(w->kase.conf, "num_tokens");
+    for (int64_t i = 0; i < t->elems; i++)
+        if (w->ids[i] < 0 || w->ids[i] >= V)
+            return hx_fail(HX_E_INPUT, "%s: '%s' has token %d at element %lld, the model knows 0 to %lld "
+                           "[E-TOKEN-RANGE]", w->io->path, hx_printable(w->arena, name), w->ids[i],
+                           (long long)i, (long long)V - 1);
+    return HX_OK;
+}
+
+// Every tensor of the input file that is not an input must be something that we compute.
+static hx_result check_names(const work *w)
+{
+    for (int i = 0; i < w->io->n; i++) {
+        const hx_st_tensor *t = &w->io->t[i];
+        const char *shown = hx_printable(w->arena, t->name);
+        if (is_input(w, t->name))
+            continue;
+        if (!strncmp(t->name, "grad.", 5)) {
+            const hx_param *p = hx_param_find(w->net.params, t->name + 5);
+            if (!p || p->buffer)
+                return hx_fail(HX_E_INPUT, "%s: '%s' is the gradient of no parameter of this model "
+                               "[E-CASE-OUTPUT]", w->io->path, shown);
+            continue;
+        }
+        int k = hx_pass_find(w->pass, t->name);
+        if (k < 0)
+            return hx_fail(HX_E_INPUT, "%s: model %s does not compute '%s' [E-CASE-OUTPUT]", w->io->path,
+                           w->kase.model->name, shown);
+        hx_t y = w->pass->graph->output[k].t;
+        const hx_value *v = hx_value_of(y);
+        bool same = t->rank == v->rank || hx_elems(y) == t->elems;
+        for (int d = 0; d < t->rank && t->rank == v->rank; d++)
+            same = same && t->shape[d] == v->shape[d];
+        if (!same)
+            return hx_fail(HX_E_SHAPE, "%s: '%s' has %lld elements, this model gives %lld or another shape "
+                           "[E-SHAPE]", w->io->path, shown, (long long)t->elems, (long long)hx_elems(y));
+    }
+    return HX_OK;
+}
+
+static hx_result compute(work *w, bool grad)
+{
+    int64_t bytes = w->net.params->bytes;
+    HX_TRY(hx_pass_bind(w->pass, NULL));
+    HX_TRY(hx_memory_write(w->pass->mem[HX_PARAM], 0, w->params, bytes));
+    HX_TRY(hx_pass_write(w->pass, w->ids, 0));
+    HX_TRY(hx_pass_run(w->pass));
+    if (!grad)
+        return HX_OK;
+    HX_TRY(host_array(w, bytes, &w->grads));
+    return hx_memory_read(w->pass->mem[HX_GRAD], 0, w->grads, bytes);
+}
+
+static hx_result write_outputs(work *w, const char *path)
+{
+    const hx_params *ps = w->net.params;
+    const hx_graph *g = w->pass->graph;
+    hx_st_item *item = hx_new(w->arena, hx_st_item, g->n_output + ps->n);
+    if (!item)
+        return HX_E_NOMEM;
+    int n = 0;
+    for (int i = 0; i < g->n_output; i++, n++) {
+        const hx_value *v = hx_value_of(g->output[i].t);
+        const hx_st_tensor *like = hx_st_find(w->io, g->output[i].name);
+        float *data;
+        HX_TRY(host_array(w, 4 * hx_elems(g->output[i].t), &data));
+        HX_TRY(hx_pass_read(w->pass, i, data));
+        item[n] = (hx_st_item){ g->output[i].name, HX_ST_F32, like ? like->rank : v->rank,
+                                like ? like->shape : v->shape, data };
+    }
+    for (int i = 0; w->grads && i < ps->n; i++) {
+        const hx_param *p = &ps->list[i];
+        if (!p->buffer)
+            item[n++] = (hx_st_item){ hx_sprintf(w->arena, "grad.%s", p->name), HX_ST_F32, p->rank, p->shape,
+                                      w->grads + p->at };
+    }
+    return hx_st_write(path, item, n, NULL);
+}
+
+static hx_result forward(hx_cli *c, work *w)
+{
+    const forward_opts *o = c->opts;
+    HX_TRY(hx_case_read(w->arena, o->config, &w->kase));
+    HX_TRY(hx_net_init(&w->net, w->kase.model, w->kase.conf));
+    HX_TRY(hx_st_open(o->weights, &w->weights));
+    HX_TRY(host_array(w, w->net.params->bytes, &w->params));
+    HX_TRY(hx_params_read(w->weights, w->net.params, "", w->params));
+    HX_TRY(hx_st_open(o->input, &w->io));
+    HX_TRY(read_ids(w));
+
+    HX_TRY(hx_cli_open(c, NULL, &w->dev));
+    HX_TRY(hx_pass_new(w->dev, &w->net, HX_FOR_PARITY, w->batch, w->tokens,
+                       o->grad ? HX_PASS_WRITE_GRADS : HX_PASS_FORWARD, &w->pass));
+    HX_TRY(check_names(w));
+    HX_TRY(compute(w, o->grad));
+    return write_outputs(w, o->output);
+}
+
+static hx_result run(hx_cli *c)
+{
+    const forward_opts *o = c->opts;
+    for (const hx_field *f = forward_fields; f->name; f++)
+        if (f->type == HX_STR && !**(const char *const *)((const char *)o + f->offset))
+            return hx_fail(HX_E_USAGE, "forward needs --%s FILE [E-USAGE]", f->name);
+    work w = { .arena = c->arena };
+    hx_result r = forward(c, &w);
+    hx_pass_free(&w.pass);
+    hx_dev_close(&w.dev);
+    hx_st_close(&w.io);
+    hx_st_close(&w.weights);
+    hx_net_done(&w.net);
+    return r;
+}
+
+HX_CMD(forward, .args = "--config C.json --weights W.safetensors --input IO.safetensors --output OUT.safetensors",
+    .help = "run one golden-style case and write every output (and gradient)",
+    .opts = forward_fields, .opts_size = sizeof(forward_opts), .run = run,
+    .more = "Writes every tensor of IO that is not an input, under the same name and shape, computed in fp32;\n"
+            "a name that this model does not compute is an error.\n");

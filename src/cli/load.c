@@ -1,0 +1,50 @@
+// load.c - checkpoint, then device: what is wrong with the files is said before a GPU is opened.
+#include "load.h"
+
+#include <stdlib.h>
+
+#include "../../runtime/file.h"
+#include "../core/ckpt.h"
+
+static hx_result read_params(hx_loaded *l, char **out)
+{
+    char *host = calloc(1, (size_t)hx_max(l->net.params->bytes, 1));
+    if (!host)
+        return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]",
+                       (long long)l->net.params->bytes);
+    *out = host;
+    return hx_ckpt_read(l->dir, l->net.params, host, NULL, NULL);
+}
+
+static hx_result load(hx_cli *c, const char *path, hx_loaded *l, char **host)
+{
+    if (!hx_file_exists(path))
+        return hx_fail(HX_E_INPUT, "%s: no such run or checkpoint [E-IO-MISSING]", path);
+    HX_TRY(hx_ckpt_find(c->arena, path, &l->dir));
+    if (!l->dir)
+        return hx_fail(HX_E_INPUT, "%s has no checkpoint yet [E-CKPT-NONE]", path);
+    HX_TRY(hx_case_read(c->arena, hx_path_join(c->arena, l->dir, "config.json"), &l->kase));
+    HX_TRY(hx_net_init(&l->net, l->kase.model, l->kase.conf));
+    HX_TRY(read_params(l, host));
+    HX_TRY(hx_cli_open(c, NULL, &l->dev));
+    HX_TRY(hx_memory_new(l->dev, l->net.params->bytes, HX_BUF_DEVICE, "parameters", &l->params));
+    return hx_memory_write(&l->params, 0, *host, l->net.params->bytes);
+}
+
+hx_result hx_load(hx_cli *c, const char *path, hx_loaded *out)
+{
+    char *host = NULL;
+    *out = (hx_loaded){0};
+    hx_result r = load(c, path, out, &host);
+    free(host);
+    if (r)
+        hx_load_done(out);
+    return r;
+}
+
+void hx_load_done(hx_loaded *l)
+{
+    hx_memory_free(&l->params);
+    hx_dev_close(&l->dev);
+    hx_net_done(&l->net);
+}

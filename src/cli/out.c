@@ -1,0 +1,69 @@
+// out.c - opening the chosen device, and results in forms for people and machines.
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+hx_result hx_cli_open(const hx_cli *c, const char *fallback, hx_dev **out)
+{
+    hx_dev_params p = { .select = c->device ? c->device : fallback, .threads = c->threads,
+                        .validation = c->validation, .no_cache = c->no_cache };
+    return hx_dev_open(&p, out);
+}
+
+hx_result hx_cli_json(const json_t *j, const char *path)
+{
+    size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(9);
+    if (!path || !*path)
+        return HX_OK;
+    if (!strcmp(path, "-")) {
+        if (json_dumpf(j, stdout, flags) || putchar('\n') == EOF)
+            return hx_fail(HX_E_IO, "standard output: %s [E-IO-WRITE]", strerror(errno));
+        return HX_OK;
+    }
+    // beside the file, then renamed: nobody sees half of it
+    char part[4096];
+    snprintf(part, sizeof part, "%s.part", path);
+    if (json_dump_file(j, part, flags) || rename(part, path)) {
+        int why = errno;
+        unlink(part);
+        return hx_fail(HX_E_IO, "%s: %s [E-IO-WRITE]", path, strerror(why));
+    }
+    return HX_OK;
+}
+
+const char *hx_cli_bytes(hx_arena *a, double bytes)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+    int u = 0;
+    while (fabs(bytes) >= 1024 && u < 6) {
+        bytes /= 1024;
+        u++;
+    }
+    const char *s = hx_sprintf(a, u && bytes < 100 ? "%.1f %s" : "%.0f %s", bytes, units[u]);
+    return s ? s : "";
+}
+
+const char *hx_cli_count(hx_arena *a, double n)
+{
+    static const char *const units[] = { "", " k", " M", " G", " T", " P", " E" };
+    int u = 0;
+    while (fabs(n) >= 1000 && u < 6) {
+        n /= 1000;
+        u++;
+    }
+    const char *s = hx_sprintf(a, u ? "%.3g%s" : "%.4g%s", n, units[u]);
+    return s ? s : "";
+}
+
+const char *hx_cli_time(hx_arena *a, double seconds)
+{
+    long t = seconds > 0 && seconds < 1e9 ? lround(seconds) : 0;
+    const char *s = t >= 3600 ? hx_sprintf(a, "%ldh%02ldm", t / 3600, t / 60 % 60)
+                  : t >= 60   ? hx_sprintf(a, "%ldm%02lds", t / 60, t % 60)
+                              : hx_sprintf(a, "%lds", t);
+    return s ? s : "";
+}

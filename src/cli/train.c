@@ -1,0 +1,191 @@
+// train.c - `htxvk train`: starts or resumes a run and shows its progress.
+#include "../train/train.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../runtime/file.h"
+#include "cli.h"
+
+typedef struct train_opts { hx_strs set; const char *out; } train_opts;
+#define O(type, member, def, help) { #member, type, offsetof(train_opts, member), def, 0, 0, help }
+static const hx_field train_fields[] = {
+    O(HX_STRS, set, "[]", "replace one value of the configuration, key=value; may be repeated"),
+    O(HX_STR, out, "", "directory of the new run; runs/NAME-TIME if not given"),
+    {0}
+};
+#undef O
+
+// ---- signals ------------------------------------------------------------------------------
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number)
+{
+    // the second one does not wait for the step; what is on disk is whole at any time
+    if (stop && number == SIGINT)
+        _exit(130);
+    stop = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGUSR1, &a, NULL);
+}
+
+// ---- progress -----------------------------------------------------------------------------
+
+typedef struct screen {
+    bool   terminal, quiet;
+    bool   line;                           // a progress line stands on the terminal
+    double shown;                          // when
+} screen;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void clear_line(screen *s)
+{
+    if (s->line)
+        fputs("\r\033[K", stderr);
+    s->line = false;
+}
+
+static void progress_line(screen *s, const hx_event *e)
+{
+    bool last = e->step == e->steps;
+    if (!last && now() - s->shown < 0.1)
+        return;
+    s->shown = now();
+    long eta = e->eta_s < 1e8 ? (long)(e->eta_s + 0.5) : 99999999;
+    clear_line(s);
+    fprintf(stderr, "step %lld/%lld  loss %.4f  %.3f bits/byte  %.0f tok/s  %.0f ms/step  eta %ldm%02lds",
+            (long long)e->step, (long long)e->steps, e->loss, e->bpc, e->tok_s, e->step_ms, eta / 60, eta % 60);
+    s->line = true;
+    fflush(stderr);
+}
+
+// A sample as text for a terminal: other bytes than printable ones and line breaks as dots.
+static void print_sample(const hx_event *e)
+{
+    const unsigned char *t = e->text;
+    fprintf(stderr, "---- sample at step %lld\n", (long long)e->step);
+    for (int64_t i = 0; i < e->n_text; i++)
+        fputc(t[i] == '\n' || t[i] == '\t' || (t[i] >= 0x20 && t[i] < 0x7f) ? t[i] : '.', stderr);
+    fputs("\n----\n", stderr);
+}
+
+static void on_event(void *user, const hx_event *e)
+{
+    screen *s = user;
+    if (s->quiet && e->kind != HX_EVENT_WARN)
+        return;
+    if (e->kind == HX_EVENT_STEP) {
+        if (s->terminal)
+            progress_line(s, e);
+        return;
+    }
+    if (e->kind == HX_EVENT_ROW && s->terminal)
+        return;
+    clear_line(s);
+    if (e->kind == HX_EVENT_SAMPLE)
+        print_sample(e);
+    else
+        fprintf(stderr, "%s%s\n", e->kind == HX_EVENT_WARN ? "warning: " : "", e->line);
+}
+
+// ---- the command --------------------------------------------------------------------------
+
+static bool is_dir(const char *path)
+{
+    struct stat s;
+    return !stat(path, &s) && S_ISDIR(s.st_mode);
+}
+
+typedef struct work {
+    hx_run_conf *conf;
+    hx_dev      *dev;
+    hx_trainer  *trainer;
+    hx_run      *run;
+    bool         resume;
+} work;
+
+static hx_result read_conf(hx_cli *c, work *w)
+{
+    const train_opts *o = c->opts;
+    const char *path = c->args[0];
+    w->resume = is_dir(path);
+    if (w->resume && o->out[0])
+        return hx_fail(HX_E_USAGE, "--out %s: %s is a run, it goes on where it is [E-USAGE]", o->out, path);
+    if (w->resume && !hx_run_is(path))
+        return hx_fail(HX_E_INPUT, "%s is a directory without config.yaml, so no run [E-RUN-NONE]", path);
+    if (w->resume)
+        path = hx_path_join(c->arena, path, "config.yaml");
+    HX_TRY(hx_run_conf_read(c->arena, path, o->set.v, o->set.n, &w->conf));
+    if (c->device)
+        w->conf->device.select = c->device;
+    if (c->threads)
+        w->conf->run.threads = c->threads;
+    else
+        c->threads = w->conf->run.threads;
+    const char *p = w->conf->device.precision;
+    if (strcmp(p, "auto") && strcmp(p, "fp32"))
+        return hx_fail(HX_E_NODEVICE, "device.precision: %s is not there yet, only fp32 [E-PRECISION]", p);
+    return HX_OK;
+}
+
+// The directory appears only when text, model and device are known to fit.
+static hx_result make_run(hx_cli *c, work *w)
+{
+    const train_opts *o = c->opts;
+    if (w->resume) {
+        HX_TRY(hx_run_open(c->args[0], &w->run));
+        return o->set.n ? hx_run_save_conf(w->run, w->conf) : HX_OK;
+    }
+    const char *dir = o->out[0] ? o->out : w->conf->run.out && w->conf->run.out[0] ? w->conf->run.out
+                    : hx_run_name(c->arena, c->args[0]);
+    return dir ? hx_run_create(dir, w->conf, &w->run) : HX_E_NOMEM;
+}
+
+static hx_result train(hx_cli *c, work *w)
+{
+    HX_TRY(read_conf(c, w));
+    HX_TRY(hx_cli_open(c, w->conf->device.select, &w->dev));
+    HX_TRY(hx_trainer_new(w->conf, w->dev, &w->trainer));
+    HX_TRY(make_run(c, w));
+    printf("%s\n", w->run->dir);
+    fflush(stdout);
+    screen s = { .terminal = isatty(STDERR_FILENO), .quiet = c->quiet };
+    hx_train_params p = { .run = w->run, .resume = w->resume, .stop = &stop, .event = on_event, .user = &s };
+    catch_signals();
+    hx_result r = hx_trainer_run(w->trainer, &p);
+    if (s.line)
+        fputc('\n', stderr);
+    return r;
+}
+
+static hx_result run(hx_cli *c)
+{
+    work w = {0};
+    hx_result r = train(c, &w);
+    hx_trainer_free(&w.trainer);
+    hx_run_close(&w.run);
+    hx_dev_close(&w.dev);
+    return r;
+}
+
+HX_CMD(train, .args = "CONFIG.yaml|RUN [--set key=value]... [--out DIR]", .help = "train a model, or go on with a run",
+    .opts = train_fields, .opts_size = sizeof(train_opts), .min_args = 1, .max_args = 1, .run = run,
+    .more = "stdout gets the run directory. Ctrl-C or SIGTERM ends after the current step, saves and exits with 75;\n"
+            "`htxvk train RUN` goes on from there.\n"
+            "example: htxvk train demo.yaml --set train.steps=200 --device host\n");
