@@ -36,7 +36,8 @@ void *hx_alloc(hx_arena *a, size_t bytes)
     if (!b || b->size - b->used < bytes) {
         size_t head = up(sizeof(block)), size = head + (bytes > BLOCK ? bytes : BLOCK);
         if (asked > SIZE_MAX / 2 || !(b = aligned_alloc(ALIGN, size))) {
-            hx_fail(HX_E_NOMEM, "no memory for %zu bytes beside %zu in use [E-NOMEM]", asked, a->handed_out);
+            hx_fail(HX_E_NOMEM, "no memory for %zu bytes beside %zu in use [E-NOMEM]", asked,
+                    a->handed_out);
             return NULL;
         }
         *b = (block){ a->head, head, size };

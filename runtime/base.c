@@ -61,7 +61,10 @@ static span trim(span s)
     return s;
 }
 
-static bool is_word(span s, const char *word) { return s.n == strlen(word) && !memcmp(s.at, word, s.n); }
+static bool is_word(span s, const char *word)
+{
+    return s.n == strlen(word) && !memcmp(s.at, word, s.n);
+}
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // A non-negative integer of up to 1536 bits, lowest limb first: enough for any double times 10^n.
@@ -84,8 +87,8 @@ static big big_of(uint64_t m, int e, int q)
 {
     big b = { 2, { (uint32_t)m, (uint32_t)(m >> 32) } };
     for (; e > 0; e -= e < 9 ? e : 9) {
-        static const uint32_t power[] = { 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000,
-                                          1000000000 };
+        static const uint32_t power[] = { 1,      10,      100,      1000,      10000,
+                                          100000, 1000000, 10000000, 100000000, 1000000000 };
         big_scale(&b, power[e < 9 ? e : 9]);
     }
     for (; q > 0; q -= q < 31 ? q : 31)
@@ -223,11 +226,11 @@ static hx_result get_int(const hx_field *f, span s, int64_t lo, int64_t hi, int6
         return hx_fail(HX_E_INPUT, "%s: '%.*s' is not an integer [E-TYPE]", f->name,
                        (int)hx_min((int64_t)s.n, 60), s.at);
     if (!whole && v != floor(v))
-        return hx_fail(HX_E_INPUT, "%s: %.*s has a fraction, an integer is needed [E-TYPE]", f->name,
-                       (int)hx_min((int64_t)s.n, 60), s.at);
+        return hx_fail(HX_E_INPUT, "%s: %.*s has a fraction, an integer is needed [E-TYPE]",
+                       f->name, (int)hx_min((int64_t)s.n, 60), s.at);
     if (!whole || *out < lo || *out > hi)
-        return hx_fail(HX_E_INPUT, "%s: %.*s does not fit an integer of %lld to %lld [E-RANGE]", f->name,
-                       (int)hx_min((int64_t)s.n, 60), s.at, (long long)lo, (long long)hi);
+        return hx_fail(HX_E_INPUT, "%s: %.*s does not fit an integer of %lld to %lld [E-RANGE]",
+                       f->name, (int)hx_min((int64_t)s.n, 60), s.at, (long long)lo, (long long)hi);
     return in_bounds(f, (double)*out, s);
 }
 
@@ -239,8 +242,8 @@ static hx_result get_real(const hx_field *f, span s, double largest, double *out
         return hx_fail(HX_E_INPUT, "%s: '%.*s' is not a number [E-TYPE]", f->name,
                        (int)hx_min((int64_t)s.n, 60), s.at);
     if (!(fabs(*out) <= largest))
-        return hx_fail(HX_E_INPUT, "%s: %.*s is beyond the largest number here, %.9g [E-RANGE]", f->name,
-                       (int)hx_min((int64_t)s.n, 60), s.at, largest);
+        return hx_fail(HX_E_INPUT, "%s: %.*s is beyond the largest number here, %.9g [E-RANGE]",
+                       f->name, (int)hx_min((int64_t)s.n, 60), s.at, largest);
     return in_bounds(f, *out, s);
 }
 
@@ -273,11 +276,13 @@ static hx_result split(const hx_field *f, const char *text, span *item, int *n, 
         return HX_OK;
     }
     if (s.n < 2 || s.at[s.n - 1] != ']')
-        return hx_fail(HX_E_INPUT, "%s: the list '%.60s' has no closing ']' [E-TYPE]", f->name, text);
+        return hx_fail(HX_E_INPUT, "%s: the list '%.60s' has no closing ']' [E-TYPE]", f->name,
+                       text);
     span rest = trim((span){ s.at + 1, s.n - 2 });
     while (rest.n) {
         if (*n == HX_MAX_LIST)
-            return hx_fail(HX_E_INPUT, "%s: more than %d items in the list [E-RANGE]", f->name, HX_MAX_LIST);
+            return hx_fail(HX_E_INPUT, "%s: more than %d items in the list [E-RANGE]", f->name,
+                           HX_MAX_LIST);
         if (!(item[(*n)++] = next_item(&rest)).n)
             return hx_fail(HX_E_INPUT, "%s: item %d of the list is empty [E-TYPE]", f->name, *n);
     }
@@ -310,7 +315,7 @@ static hx_result set_reals(const hx_field *f, hx_reals *out, const char *text)
     return HX_OK;
 }
 
-// Copies a list item into the arena, without its quotes: "a\"b" takes \" and \\, 'a' is as it stands.
+// Copies a list item into the arena without its quotes. Double ones take \" and \\ inside.
 static char *copy_item(span s, hx_arena *arena)
 {
     bool quoted = s.n >= 2 && (s.at[0] == '"' || s.at[0] == '\'') && s.at[s.n - 1] == s.at[0];
@@ -370,7 +375,8 @@ static hx_result set_field(const hx_field *f, void *obj, const char *text, hx_ar
         return HX_OK;
     case HX_BOOL:
         if (!is_word(s, "true") && !is_word(s, "false"))
-            return hx_fail(HX_E_INPUT, "%s: '%.60s' is neither true nor false [E-TYPE]", f->name, text);
+            return hx_fail(HX_E_INPUT, "%s: '%.60s' is neither true nor false [E-TYPE]", f->name,
+                           text);
         *(bool *)to = is_word(s, "true");
         return HX_OK;
     case HX_STR: {
@@ -387,7 +393,8 @@ static hx_result set_field(const hx_field *f, void *obj, const char *text, hx_ar
     case HX_STRS:
         return set_strs(f, to, text, arena);
     }
-    return hx_fail(HX_E_INTERNAL, "field %s has type %d, which does not exist [E-FIELD]", f->name, (int)f->type);
+    return hx_fail(HX_E_INTERNAL, "field %s has type %d, which does not exist [E-FIELD]", f->name,
+                   (int)f->type);
 }
 
 // Without an arena: texts point into the table, so a list of texts may have one bare word at most.
@@ -404,7 +411,8 @@ static hx_result set_default(const hx_field *f, void *obj)
     if (f->type != HX_STRS)
         return set_field(f, obj, f->def, NULL);
     if (f->def[0] == '[' && strcmp(f->def, "[]"))
-        return hx_fail(HX_E_INTERNAL, "%s: the default '%s' of a list of texts may be [] or one word [E-FIELD]",
+        return hx_fail(HX_E_INTERNAL,
+                       "%s: the default '%s' of a list of texts may be [] or one word [E-FIELD]",
                        f->name, f->def);
     if (f->def[0] && f->def[0] != '[')
         *(hx_strs *)to = (hx_strs){ 1, { f->def } };
@@ -426,7 +434,8 @@ const hx_field *hx_field_find(const hx_field *f, const char *key)
     return NULL;
 }
 
-hx_result hx_field_set(const hx_field *f, void *obj, const char *key, const char *text, hx_arena *arena)
+hx_result hx_field_set(const hx_field *f, void *obj, const char *key, const char *text,
+                       hx_arena *arena)
 {
     const hx_field *found = hx_field_find(f, key);
     if (found)

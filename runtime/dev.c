@@ -24,8 +24,8 @@ static hx_result caps_to_hide(uint32_t *hide)
             bit++;
         if (n && bit == HX_N_CAPS) {
             const char *near = hx_nearest(word + (word[0] == '-'), hx_cap_names, HX_N_CAPS);
-            return hx_fail(HX_E_USAGE, "HTXVK_CAPS: '%s' is not '-' and a capability%s%s [E-CAPS]", word,
-                           near ? "; did you mean -" : "", near ? near : "");
+            return hx_fail(HX_E_USAGE, "HTXVK_CAPS: '%s' is not '-' and a capability%s%s [E-CAPS]",
+                           word, near ? "; did you mean -" : "", near ? near : "");
         }
         if (n)
             *hide |= 1u << bit;
@@ -94,23 +94,24 @@ static hx_result no_such(const choice *c, const char *why)
 static hx_result open_index(const choice *c, int i, hx_dev **out)
 {
     if (c->row[i].why_not[0])
-        return hx_fail(HX_E_NODEVICE, "device '%.60s': %s cannot be used: %s [E-NODEVICE]", c->select,
-                       c->row[i].caps.name, c->row[i].why_not);
+        return hx_fail(HX_E_NODEVICE, "device '%.60s': %s cannot be used: %s [E-NODEVICE]",
+                       c->select, c->row[i].caps.name, c->row[i].why_not);
     return hx_vulkan_open(i, c->p, out);
 }
 
-// Best first: discrete, integrated, other GPUs, software. A device that fails to open is passed over.
+// Best first: discrete, integrated, other GPUs, software. What fails to open is passed over.
 static hx_result open_auto(const choice *c, hx_dev **out)
 {
-    static const hx_dev_type order[] = { HX_DEV_DISCRETE, HX_DEV_INTEGRATED, HX_DEV_VIRTUAL, HX_DEV_OTHER,
-                                         HX_DEV_CPU };
+    static const hx_dev_type order[] = { HX_DEV_DISCRETE, HX_DEV_INTEGRATED, HX_DEV_VIRTUAL,
+                                         HX_DEV_OTHER, HX_DEV_CPU };
     for (int t = 0; t < HX_COUNT(order); t++) {
         for (int i = 0; i < c->n; i++) {
             if (c->row[i].caps.type != order[t] || c->row[i].why_not[0])
                 continue;
             if (!hx_vulkan_open(i, c->p, out))
                 return HX_OK;
-            hx_log(HX_LOG_WARN, "device %d (%s) is passed over: %s", i, c->row[i].caps.name, hx_last_message());
+            hx_log(HX_LOG_WARN, "device %d (%s) is passed over: %s", i, c->row[i].caps.name,
+                   hx_last_message());
         }
     }
     const char *why = c->n ? c->row[0].why_not[0] ? c->row[0].why_not : "none could be opened"
@@ -141,7 +142,9 @@ static hx_result open_name(const choice *c, const char *part, hx_dev **out)
 
 static int hex_value(char ch)
 {
-    return ch >= '0' && ch <= '9' ? ch - '0' : (ch | 32) >= 'a' && (ch | 32) <= 'f' ? (ch | 32) - 'a' + 10 : -1;
+    return ch >= '0' && ch <= '9'                 ? ch - '0'
+           : (ch | 32) >= 'a' && (ch | 32) <= 'f' ? (ch | 32) - 'a' + 10
+                                                  : -1;
 }
 
 static hx_result open_uuid(const choice *c, const char *text, hx_dev **out)
@@ -235,8 +238,10 @@ hx_result hx_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *nam
     if ((unsigned)kind > HX_BUF_DOWN)
         return hx_fail(HX_E_USAGE, "buffer %s: kind %d does not exist [E-BUFFER]", name, (int)kind);
     if (bytes > d->caps.max_buffer)
-        return hx_fail(HX_E_NOMEM, "buffer %s: %lld bytes needed, one buffer of %s holds at most %lld "
-                       "[E-NOMEM]", name, (long long)bytes, d->caps.name, (long long)d->caps.max_buffer);
+        return hx_fail(HX_E_NOMEM,
+                       "buffer %s: %lld bytes needed, one buffer of %s holds at most %lld "
+                       "[E-NOMEM]",
+                       name, (long long)bytes, d->caps.name, (long long)d->caps.max_buffer);
     return d->fn->buf_new(d, bytes, kind, name, out);
 }
 
@@ -256,8 +261,8 @@ static hx_result in_buffer(const char *what, const hx_buf *b, int64_t offset, in
     if (!b)
         return hx_fail(HX_E_USAGE, "%s: no buffer [E-BUFFER]", what);
     if (!hx_sum(offset, bytes, &end) || end > b->bytes)
-        return hx_fail(HX_E_USAGE, "%s: %lld bytes from offset %lld, the buffer has %lld [E-RANGE]", what,
-                       (long long)bytes, (long long)offset, (long long)b->bytes);
+        return hx_fail(HX_E_USAGE, "%s: %lld bytes from offset %lld, the buffer has %lld [E-RANGE]",
+                       what, (long long)bytes, (long long)offset, (long long)b->bytes);
     return HX_OK;
 }
 
@@ -288,17 +293,20 @@ static hx_result recording(const hx_prog *p, const char *what)
 static hx_result check_kernel(const hx_dev *d, const hx_kernel *k, const void *push)
 {
     if (k->n_bindings < 0 || k->n_bindings > HX_MAX_BINDINGS)
-        return hx_fail(HX_E_USAGE, "%s: %d bindings, 0 to %d are possible [E-KERNEL]", k->name, k->n_bindings,
-                       HX_MAX_BINDINGS);
+        return hx_fail(HX_E_USAGE, "%s: %d bindings, 0 to %d are possible [E-KERNEL]", k->name,
+                       k->n_bindings, HX_MAX_BINDINGS);
     int most = d->caps.push_bytes < HX_MAX_PUSH ? d->caps.push_bytes : HX_MAX_PUSH;
     if (k->push_bytes < 0 || k->push_bytes > most || k->push_bytes % 4)
-        return hx_fail(HX_E_USAGE, "%s: %d bytes of push constants, multiples of 4 up to %d are possible "
-                       "[E-KERNEL]", k->name, k->push_bytes, most);
+        return hx_fail(HX_E_USAGE,
+                       "%s: %d bytes of push constants, multiples of 4 up to %d are possible "
+                       "[E-KERNEL]",
+                       k->name, k->push_bytes, most);
     if (k->push_bytes && !push)
         return hx_fail(HX_E_USAGE, "%s: %d bytes of push constants are missing [E-KERNEL]", k->name,
                        k->push_bytes);
     if (k->n_spec < 0 || k->n_spec > HX_MAX_SPEC)
-        return hx_fail(HX_E_USAGE, "%s: %d specialization constants, 0 to %d are possible [E-KERNEL]", k->name,
+        return hx_fail(HX_E_USAGE,
+                       "%s: %d specialization constants, 0 to %d are possible [E-KERNEL]", k->name,
                        k->n_spec, HX_MAX_SPEC);
     if (!k->spirv && !k->host)
         return hx_fail(HX_E_USAGE, "%s: neither a shader nor a host function [E-KERNEL]", k->name);
@@ -315,8 +323,8 @@ static hx_result check_binding(const hx_dev *d, const hx_kernel *k, int i, const
     if (!b->bytes)
         return hx_fail(HX_E_USAGE, "%s: 0 bytes, at least 1 is needed [E-RANGE]", what);
     if (b->bytes > d->caps.max_range)
-        return hx_fail(HX_E_USAGE, "%s: %lld bytes, a binding of %s covers at most %lld [E-LIMIT]", what,
-                       (long long)b->bytes, d->caps.name, (long long)d->caps.max_range);
+        return hx_fail(HX_E_USAGE, "%s: %lld bytes, a binding of %s covers at most %lld [E-LIMIT]",
+                       what, (long long)b->bytes, d->caps.name, (long long)d->caps.max_range);
     if (b->offset % d->caps.offset_align)
         return hx_fail(HX_E_USAGE, "%s: offset %lld is not a multiple of %lld [E-ALIGN]", what,
                        (long long)b->offset, (long long)d->caps.offset_align);
@@ -332,8 +340,8 @@ hx_result hx_prog_dispatch(hx_prog *p, const hx_kernel *k, const hx_binding *bin
         HX_TRY(check_binding(p->dev, k, i, &bind[i]));
     for (int i = 0; i < 3; i++)
         if (groups[i] < 1 || groups[i] > p->dev->caps.max_groups[i])
-            return hx_fail(HX_E_USAGE, "%s: %u workgroups in %c, 1 to %lld are possible [E-LIMIT]", k->name,
-                           groups[i], 'x' + i, (long long)p->dev->caps.max_groups[i]);
+            return hx_fail(HX_E_USAGE, "%s: %u workgroups in %c, 1 to %lld are possible [E-LIMIT]",
+                           k->name, groups[i], 'x' + i, (long long)p->dev->caps.max_groups[i]);
     HX_TRY(p->dev->fn->prog_dispatch(p, k, bind, push, groups));
     p->n_dispatch++;
     return HX_OK;
@@ -352,8 +360,10 @@ static hx_result check_words(const hx_prog *p, const char *what, const hx_bindin
     if (b->buf->dev != p->dev)
         return hx_fail(HX_E_USAGE, "%s: the buffer belongs to another device [E-BUFFER]", what);
     if (!b->bytes || b->offset % 4 || b->bytes % 4)
-        return hx_fail(HX_E_USAGE, "%s: %lld bytes from offset %lld, multiples of 4 above 0 are needed "
-                       "[E-ALIGN]", what, (long long)b->bytes, (long long)b->offset);
+        return hx_fail(HX_E_USAGE,
+                       "%s: %lld bytes from offset %lld, multiples of 4 above 0 are needed "
+                       "[E-ALIGN]",
+                       what, (long long)b->bytes, (long long)b->offset);
     return HX_OK;
 }
 
@@ -370,11 +380,14 @@ hx_result hx_prog_copy(hx_prog *p, hx_binding from, hx_binding to)
     HX_TRY(check_words(p, "copy from", &from));
     HX_TRY(check_words(p, "copy to", &to));
     if (from.bytes != to.bytes)
-        return hx_fail(HX_E_USAGE, "copy: %lld bytes to a range of %lld [E-RANGE]", (long long)from.bytes,
-                       (long long)to.bytes);
-    if (from.buf == to.buf && from.offset < to.offset + to.bytes && to.offset < from.offset + from.bytes)
-        return hx_fail(HX_E_USAGE, "copy: %lld bytes from offset %lld overlap offset %lld of the same buffer "
-                       "[E-RANGE]", (long long)from.bytes, (long long)from.offset, (long long)to.offset);
+        return hx_fail(HX_E_USAGE, "copy: %lld bytes to a range of %lld [E-RANGE]",
+                       (long long)from.bytes, (long long)to.bytes);
+    if (from.buf == to.buf && from.offset < to.offset + to.bytes &&
+        to.offset < from.offset + from.bytes)
+        return hx_fail(HX_E_USAGE,
+                       "copy: %lld bytes from offset %lld overlap offset %lld of the same buffer "
+                       "[E-RANGE]",
+                       (long long)from.bytes, (long long)from.offset, (long long)to.offset);
     return p->dev->fn->prog_copy(p, from, to);
 }
 
@@ -421,8 +434,10 @@ hx_result hx_dev_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, 
             return hx_fail(HX_E_USAGE, "submit: program %d has not ended [E-ENDED]", i);
         for (int j = 0; j < i; j++)
             if (progs[j] == progs[i])
-                return hx_fail(HX_E_USAGE, "submit: programs %d and %d are the same: submit it twice instead "
-                               "[E-PROGRAM]", j, i);
+                return hx_fail(HX_E_USAGE,
+                               "submit: programs %d and %d are the same: submit it twice instead "
+                               "[E-PROGRAM]",
+                               j, i);
     }
     return d->fn->submit(d, progs, n, by_piece, ticket);
 }

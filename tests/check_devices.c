@@ -55,8 +55,8 @@ static void close_all(void)
     for (int i = 0; i < n_dev; i++) {
         hx_dev_stats s = hx_dev_get_stats(dev[i]);
         ck_assert_msg(s.bytes_now == 0, "%s: %lld bytes left", selector[i], (long long)s.bytes_now);
-        ck_assert_msg(s.validation_messages == 0, "%s: %lld validation messages, the last: %s", selector[i],
-                      (long long)s.validation_messages, last_log);
+        ck_assert_msg(s.validation_messages == 0, "%s: %lld validation messages, the last: %s",
+                      selector[i], (long long)s.validation_messages, last_log);
         hx_dev_close(&dev[i]);
         ck_assert_ptr_null(dev[i]);
     }
@@ -64,7 +64,8 @@ static void close_all(void)
 
 static bool computes(const hx_dev *d) { return strcmp(hx_dev_get_caps(d)->kind, "null") != 0; }
 #define EACH_DEVICE(d, i) for (int i = 0; i < n_dev; i++) for (hx_dev *d = dev[i]; d; d = NULL)
-#define DOES(i, call) ck_assert_msg((call) == HX_OK, "%s: %s: %s", selector[i], #call, hx_last_message())
+#define DOES(i, call)                                                                              \
+    ck_assert_msg((call) == HX_OK, "%s: %s: %s", selector[i], #call, hx_last_message())
 
 // For loops over elements: a passing ck_assert is a system call.
 #define WANT(ok, ...) do { if (!(ok)) ck_abort_msg(__VA_ARGS__); } while (0)
@@ -97,8 +98,13 @@ static hx_kernel add_kernel(void)
 {
     const hx_spirv *s = hx_spirv_find("add");
     ck_assert_ptr_nonnull(s);
-    return (hx_kernel){ .name = "add", .spirv = s->words, .n_words = s->n_words, .host = add_host, .n_bindings = 3,
-                        .writes = 1 << 2, .push_bytes = sizeof(add_push) };
+    return (hx_kernel){ .name = "add",
+                        .spirv = s->words,
+                        .n_words = s->n_words,
+                        .host = add_host,
+                        .n_bindings = 3,
+                        .writes = 1 << 2,
+                        .push_bytes = sizeof(add_push) };
 }
 
 enum { N = 1000, BYTES = N * 4 };
@@ -108,8 +114,9 @@ static hx_result record_add(hx_prog *p, hx_buf *x, hx_buf *y, hx_buf *z)
 {
     hx_kernel k = add_kernel();
     add_push push = { 1, N, 0, N, 0, N, 0, N };
-    return hx_prog_dispatch(p, &k, (hx_binding[]){ { x, 0, BYTES }, { y, 0, BYTES }, { z, 0, BYTES } }, &push,
-                            all_groups);
+    return hx_prog_dispatch(p, &k,
+                            (hx_binding[]){ { x, 0, BYTES }, { y, 0, BYTES }, { z, 0, BYTES } },
+                            &push, all_groups);
 }
 
 static hx_buf *new_buf(int i, const char *name)
@@ -133,8 +140,8 @@ static void holds(int i, hx_buf *b, float scale)
     float v[N];
     DOES(i, hx_buf_read(b, 0, v, BYTES));
     for (int j = 0; j < N; j++)
-        WANT(v[j] == (computes(dev[i]) ? scale * (float)j : 0), "%s: element %d is %g, not %g", selector[i], j, v[j],
-             scale * (float)j);
+        WANT(v[j] == (computes(dev[i]) ? scale * (float)j : 0), "%s: element %d is %g, not %g",
+             selector[i], j, v[j], scale * (float)j);
 }
 
 static void run(int i, hx_prog *const *p, int n, bool by_piece)
@@ -171,7 +178,8 @@ START_TEST(limits)
         const hx_dev_caps *c = hx_dev_get_caps(d);
         ck_assert(c->offset_align >= 1 && c->offset_align <= 256 && c->max_range >= 1 << 27);
         ck_assert(c->max_buffer >= c->max_range / 2 && c->memory_bytes > 0);
-        ck_assert(c->max_invocations >= 256 && c->shared_bytes >= 32768 && c->push_bytes >= HX_MAX_PUSH);
+        ck_assert(c->max_invocations >= 256 && c->shared_bytes >= 32768 &&
+                  c->push_bytes >= HX_MAX_PUSH);
         for (int k = 0; k < 3; k++)
             ck_assert_int_ge(c->max_groups[k], 65535);
         ck_assert(c->subgroup_min >= 1 && c->subgroup_max >= c->subgroup_min);
@@ -184,7 +192,8 @@ END_TEST
 static void opens(const char *select, const hx_dev_caps *as)
 {
     hx_dev *d;
-    ck_assert_msg(!hx_dev_open(&(hx_dev_params){ .select = select }, &d), "%s: %s", select, hx_last_message());
+    ck_assert_msg(!hx_dev_open(&(hx_dev_params){ .select = select }, &d), "%s: %s", select,
+                  hx_last_message());
     ck_assert_str_eq(hx_dev_get_caps(d)->kind, as->kind);
     ck_assert_str_eq(hx_dev_get_caps(d)->name, as->name);
     hx_dev_close(&d);
@@ -217,18 +226,30 @@ END_TEST
 
 START_TEST(wrong_selectors)
 {
-    static const char *const wrong[] = { "63", "99999999999999999999", "-1", "gpu", "Host", "name:", "name:no such",
-                                         "uuid:", "uuid:12", "uuid:zz345678123456781234567812345678",
-                                         "uuid:123456781234567812345678123456789", "1x", "auto " };
+    static const char *const wrong[] = { "63",
+                                         "99999999999999999999",
+                                         "-1",
+                                         "gpu",
+                                         "Host",
+                                         "name:",
+                                         "name:no such",
+                                         "uuid:",
+                                         "uuid:12",
+                                         "uuid:zz345678123456781234567812345678",
+                                         "uuid:123456781234567812345678123456789",
+                                         "1x",
+                                         "auto " };
     for (int k = 0; k < HX_COUNT(wrong); k++) {
         hx_dev *d = dev[0];
-        ck_assert_msg(hx_dev_open(&(hx_dev_params){ .select = wrong[k] }, &d) == HX_E_NODEVICE, "%s", wrong[k]);
+        ck_assert_msg(hx_dev_open(&(hx_dev_params){ .select = wrong[k] }, &d) == HX_E_NODEVICE,
+                      "%s", wrong[k]);
         ck_assert_ptr_null(d);
-        ck_assert_msg(strstr(hx_last_message(), wrong[k]) && strstr(hx_last_message(), "host"), "%s: %s", wrong[k],
-                      hx_last_message());
+        ck_assert_msg(strstr(hx_last_message(), wrong[k]) && strstr(hx_last_message(), "host"),
+                      "%s: %s", wrong[k], hx_last_message());
     }
     hx_dev *d;
-    REFUSES(0, HX_E_USAGE, hx_dev_open(&(hx_dev_params){ .select = "host", .threads = -1 }, &d), "threads", "-1");
+    REFUSES(0, HX_E_USAGE, hx_dev_open(&(hx_dev_params){ .select = "host", .threads = -1 }, &d),
+            "threads", "-1");
 }
 END_TEST
 
@@ -249,7 +270,8 @@ START_TEST(hidden_capabilities)
     }
     hx_dev *d;
     setenv("HTXVK_CAPS", "-coopmat,,-subgrop", 1);
-    REFUSES(0, HX_E_USAGE, hx_dev_open(&(hx_dev_params){ .select = "host" }, &d), "-subgrop", "mean -subgroup");
+    REFUSES(0, HX_E_USAGE, hx_dev_open(&(hx_dev_params){ .select = "host" }, &d), "-subgrop",
+            "mean -subgroup");
     setenv("HTXVK_CAPS", "subgroup", 1);
     REFUSES(0, HX_E_USAGE, hx_dev_open(&(hx_dev_params){ .select = "host" }, &d), "'subgroup'");
     setenv("HTXVK_CAPS", "-coopmat,,-SUBGROUP", 1);
@@ -305,8 +327,10 @@ START_TEST(wrong_buffers)
         REFUSES(i, HX_E_USAGE, hx_buf_new(d, -4, HX_BUF_DEVICE, "less", &b), "less", "-4");
         REFUSES(i, HX_E_USAGE, hx_buf_new(d, 4, (hx_buf_kind)7, "odd", &b), "odd", "7");
         if (computes(d)) {
-            REFUSES(i, HX_E_NOMEM, hx_buf_new(d, 1ll << 50, HX_BUF_DEVICE, "huge", &b), "huge", "1125899906842624");
-            REFUSES(i, HX_E_NOMEM, hx_buf_new(d, INT64_MAX, HX_BUF_DOWN, "all", &b), "all", "9223372036854775807");
+            REFUSES(i, HX_E_NOMEM, hx_buf_new(d, 1ll << 50, HX_BUF_DEVICE, "huge", &b), "huge",
+                    "1125899906842624");
+            REFUSES(i, HX_E_NOMEM, hx_buf_new(d, INT64_MAX, HX_BUF_DOWN, "all", &b), "all",
+                    "9223372036854775807");
         }
         char byte = 0;
         DOES(i, hx_buf_new(d, 100, HX_BUF_DEVICE, NULL, &b));
@@ -403,8 +427,8 @@ START_TEST(repeated)
         run(i, &p, 1, true);
         holds(i, x, 16);
         hx_dev_stats s = hx_dev_get_stats(d);
-        ck_assert_msg(s.submits >= 9 && s.dispatches == 9, "%s: %lld submits, %lld dispatches", selector[i],
-                      (long long)s.submits, (long long)s.dispatches);
+        ck_assert_msg(s.submits >= 9 && s.dispatches == 9, "%s: %lld submits, %lld dispatches",
+                      selector[i], (long long)s.submits, (long long)s.dispatches);
         hx_prog_free(&p);
         ck_assert_ptr_null(p);
         hx_prog_free(&p);
@@ -458,8 +482,9 @@ START_TEST(offsets)
         add_push push = { 3, 5, 10, 50, 20, 40, 2, 7 };
         hx_prog *p;
         DOES(i, hx_prog_new(d, false, "offsets", &p));
-        DOES(i, hx_prog_dispatch(p, &k, (hx_binding[]){ { x, 0, 1000 }, { x, AT, 1000 }, { x, 2 * AT, 100 } }, &push,
-                                 one_group));
+        DOES(i, hx_prog_dispatch(
+                    p, &k, (hx_binding[]){ { x, 0, 1000 }, { x, AT, 1000 }, { x, 2 * AT, 100 } },
+                    &push, one_group));
         DOES(i, hx_prog_end(p));
         run(i, &p, 1, false);
         float v[N];
@@ -467,7 +492,8 @@ START_TEST(offsets)
         for (int j = 0; j < N && computes(d); j++) {
             int at = j - 2 * AT / 4 - 2, r = at / 7, c = at % 7;
             bool written = at >= 0 && r < 3 && c < 5;
-            float want = written ? (float)(10 + 50 * r + c) + (float)(AT / 4 + 20 + 40 * r + c) : (float)j;
+            float want =
+                written ? (float)(10 + 50 * r + c) + (float)(AT / 4 + 20 + 40 * r + c) : (float)j;
             WANT(v[j] == want, "%s: element %d is %g, not %g", selector[i], j, v[j], want);
         }
         hx_prog_free(&p);
@@ -485,20 +511,26 @@ START_TEST(wrong_dispatches)
         hx_binding b[3] = { { x, 0, BYTES }, { x, 0, BYTES }, { x, 0, BYTES } }, w[3];
         hx_prog *p;
         DOES(i, hx_prog_new(d, false, "refusals", &p));
-#define WITH(member, value) (memcpy(w, b, sizeof w), w[1].member = (value), hx_prog_dispatch(p, &k, w, &push, one_group))
+#define WITH(member, value)                                                                        \
+    (memcpy(w, b, sizeof w), w[1].member = (value), hx_prog_dispatch(p, &k, w, &push, one_group))
         REFUSES(i, HX_E_USAGE, WITH(buf, NULL), "add: binding 1", "no buffer");
         REFUSES(i, HX_E_USAGE, WITH(buf, other), "add: binding 1", "another device");
         REFUSES(i, HX_E_USAGE, WITH(bytes, BYTES + 4), "4004", "4000");
         REFUSES(i, HX_E_USAGE, WITH(bytes, 0), "0 bytes");
         REFUSES(i, HX_E_USAGE, WITH(offset, -256), "-256");
         if (hx_dev_get_caps(d)->offset_align > 1)
-            REFUSES(i, HX_E_USAGE, (w[0] = w[2] = b[0], w[1] = (hx_binding){ x, 1, 4 },
-                                    hx_prog_dispatch(p, &k, w, &push, one_group)), "offset 1 ", "multiple");
-        REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, &push, (uint32_t[]){ 1, 0, 1 }), " 0 workgroups in y");
+            REFUSES(i, HX_E_USAGE,
+                    (w[0] = w[2] = b[0], w[1] = (hx_binding){ x, 1, 4 },
+                     hx_prog_dispatch(p, &k, w, &push, one_group)),
+                    "offset 1 ", "multiple");
+        REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, &push, (uint32_t[]){ 1, 0, 1 }),
+                " 0 workgroups in y");
         REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, &push, (uint32_t[]){ 1, 1, UINT32_MAX }),
                 "4294967295 workgroups in z");
-        REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, NULL, one_group), "32 bytes of push constants");
-#define ODD(member, value) (odd = k, odd.member = (value), hx_prog_dispatch(p, &odd, b, &push, one_group))
+        REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, NULL, one_group),
+                "32 bytes of push constants");
+#define ODD(member, value)                                                                         \
+    (odd = k, odd.member = (value), hx_prog_dispatch(p, &odd, b, &push, one_group))
         REFUSES(i, HX_E_USAGE, ODD(n_bindings, 17), "17 bindings", "16");
         REFUSES(i, HX_E_USAGE, ODD(push_bytes, 132 + 4 * 64), "388 bytes of push constants");
         REFUSES(i, HX_E_USAGE, ODD(push_bytes, 31), "31 bytes of push constants");
@@ -529,12 +561,16 @@ START_TEST(wrong_programs)
         hx_prog *p;
         uint64_t ticket;
         DOES(i, hx_prog_new(d, false, "refusals", &p));
-        REFUSES(i, HX_E_USAGE, hx_prog_fill(p, (hx_binding){ x, 2, 4 }, 0), "fill", "offset 2", "4");
+        REFUSES(i, HX_E_USAGE, hx_prog_fill(p, (hx_binding){ x, 2, 4 }, 0), "fill", "offset 2",
+                "4");
         REFUSES(i, HX_E_USAGE, hx_prog_fill(p, (hx_binding){ x, 0, 0 }, 0), "0 bytes");
         REFUSES(i, HX_E_USAGE, hx_prog_fill(p, (hx_binding){ other, 0, 4 }, 0), "another device");
-        REFUSES(i, HX_E_USAGE, hx_prog_copy(p, (hx_binding){ x, 0, 8 }, (hx_binding){ x, 8, 12 }), " 8 ", "12");
-        REFUSES(i, HX_E_USAGE, hx_prog_copy(p, (hx_binding){ x, 0, 8 }, (hx_binding){ x, 4, 8 }), "overlap");
-        REFUSES(i, HX_E_USAGE, hx_prog_copy(p, (hx_binding){ x, 0, 8 }, (hx_binding){ x, 3996, 8 }), "copy to", "4000");
+        REFUSES(i, HX_E_USAGE, hx_prog_copy(p, (hx_binding){ x, 0, 8 }, (hx_binding){ x, 8, 12 }),
+                " 8 ", "12");
+        REFUSES(i, HX_E_USAGE, hx_prog_copy(p, (hx_binding){ x, 0, 8 }, (hx_binding){ x, 4, 8 }),
+                "overlap");
+        REFUSES(i, HX_E_USAGE, hx_prog_copy(p, (hx_binding){ x, 0, 8 }, (hx_binding){ x, 3996, 8 }),
+                "copy to", "4000");
         REFUSES(i, HX_E_USAGE, hx_dev_submit(d, &p, 1, false, &ticket), "not ended");
         DOES(i, hx_prog_end(p));
         REFUSES(i, HX_E_USAGE, hx_prog_end(p), "has ended");
@@ -543,9 +579,12 @@ START_TEST(wrong_programs)
         REFUSES(i, HX_E_USAGE, hx_prog_fill(p, (hx_binding){ x, 0, 4 }, 0), "has ended");
         REFUSES(i, HX_E_USAGE, record_add(p, x, x, x), "add", "has ended");
         REFUSES(i, HX_E_USAGE, hx_dev_submit(d, &p, 0, false, &ticket), " 0 programs");
-        REFUSES(i, HX_E_USAGE, hx_dev_submit(d, (hx_prog *const[]){ NULL }, 1, false, &ticket), "program 0");
-        REFUSES(i, HX_E_USAGE, hx_dev_submit(d, (hx_prog *const[]){ p, p }, 2, false, &ticket), "0 and 1", "same");
-        REFUSES(i, HX_E_USAGE, hx_dev_submit(dev[i ? 0 : 1], &p, 1, false, &ticket), "not of this device");
+        REFUSES(i, HX_E_USAGE, hx_dev_submit(d, (hx_prog *const[]){ NULL }, 1, false, &ticket),
+                "program 0");
+        REFUSES(i, HX_E_USAGE, hx_dev_submit(d, (hx_prog *const[]){ p, p }, 2, false, &ticket),
+                "0 and 1", "same");
+        REFUSES(i, HX_E_USAGE, hx_dev_submit(dev[i ? 0 : 1], &p, 1, false, &ticket),
+                "not of this device");
         run(i, &p, 1, false);
         REFUSES(i, HX_E_USAGE, hx_dev_wait(d, 0, -1), "-1 ms");
         int n;
@@ -591,8 +630,11 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { list, limits, selectors, wrong_selectors, hidden_capabilities, round_trips,
-                                   wrong_buffers, counted_bytes, null_holds_nothing, fill_and_copy, repeated, chains,
-                                   offsets, wrong_dispatches, wrong_programs, times };
+    const TTest *const tests[] = {
+        list,        limits,        selectors,     wrong_selectors,    hidden_capabilities,
+        round_trips, wrong_buffers, counted_bytes, null_holds_nothing, fill_and_copy,
+        repeated,    chains,        offsets,       wrong_dispatches,   wrong_programs,
+        times
+    };
     return run_suite("devices", open_all, close_all, tests, HX_COUNT(tests));
 }

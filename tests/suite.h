@@ -1,4 +1,4 @@
-// suite.h - the main of a hand-written test: runs a list of Check tests, each in a process of its own.
+// suite.h - the main of a hand-written test: a list of Check tests, each a process of its own.
 #pragma once
 #include <check.h>
 #include <stdlib.h>

@@ -5,7 +5,15 @@
 #include "suite.h"
 
 typedef struct all {
-    int32_t i; int64_t l; float f; double d; bool b; const char *s; hx_ints ints; hx_reals reals; hx_strs strs;
+    int32_t i;
+    int64_t l;
+    float f;
+    double d;
+    bool b;
+    const char *s;
+    hx_ints ints;
+    hx_reals reals;
+    hx_strs strs;
 } all;
 static const hx_field fields[] = {
     { "steps", HX_I32, offsetof(all, i), "10", 1, 1000, "steps" },
@@ -30,7 +38,10 @@ static void setup(void)
     ck_assert_int_eq(hx_fields_default(fields, &obj), HX_OK);
 }
 static void teardown(void) { hx_arena_free(&arena); }
-static hx_result set(const char *key, const char *text) { return hx_field_set(fields, &obj, key, text, arena); }
+static hx_result set(const char *key, const char *text)
+{
+    return hx_field_set(fields, &obj, key, text, arena);
+}
 
 #define REFUSES(key, text, ...)                                             \
     do {                                                                    \
@@ -109,19 +120,32 @@ END_TEST
 
 START_TEST(numbers)
 {
-    static const struct { const char *text; double is; } good[] = {
-        { "0", 0 }, { "-0.5", -0.5 }, { "+2", 2 }, { ".25", 0.25 }, { "3.", 3 }, { " 1e-3 ", 1e-3 }, { "1E+2", 100 },
-        { "0.1", 0.1 }, { "0.30000000000000004", 0.1 + 0.2 }, { "9007199254740993", 9007199254740992 },
-        { "9007199254740995", 9007199254740996 }, { "1.7976931348623157e308", 1.7976931348623157e308 },
-        { "4.9e-324", 4.9406564584124654e-324 }, { "1e-999999999999", 0 }, { "6.02214076e23", 6.02214076e23 },
+    static const struct { const char *text; double is;
+    } good[] = {
+        { "0", 0 },
+        { "-0.5", -0.5 },
+        { "+2", 2 },
+        { ".25", 0.25 },
+        { "3.", 3 },
+        { " 1e-3 ", 1e-3 },
+        { "1E+2", 100 },
+        { "0.1", 0.1 },
+        { "0.30000000000000004", 0.1 + 0.2 },
+        { "9007199254740993", 9007199254740992 },
+        { "9007199254740995", 9007199254740996 },
+        { "1.7976931348623157e308", 1.7976931348623157e308 },
+        { "4.9e-324", 4.9406564584124654e-324 },
+        { "1e-999999999999", 0 },
+        { "6.02214076e23", 6.02214076e23 },
         { "123456789012345678901234567890", 123456789012345678901234567890.0 },
     };
     for (int i = 0; i < HX_COUNT(good); i++) {
         ck_assert_int_eq(set("eps", good[i].text), HX_OK);
         ck_assert_msg(obj.d == good[i].is, "%s gave %.17g", good[i].text, obj.d);
     }
-    static const char *const bad[] = { "", " ", "-", ".", "e5", "1e", "1e+", "1x", "0x10", "1,5", "1 2", "nan",
-                                       "inf", "--1", "1.2.3", "null", "true", "1e309", "-1e309" };
+    static const char *const bad[] = { "",      " ",    "-",    ".",     "e5",    "1e",  "1e+",
+                                       "1x",    "0x10", "1,5",  "1 2",   "nan",   "inf", "--1",
+                                       "1.2.3", "null", "true", "1e309", "-1e309" };
     for (int i = 0; i < HX_COUNT(bad); i++)
         ck_assert_msg(set("eps", bad[i]) == HX_E_INPUT, "'%s' was taken as %g", bad[i], obj.d);
     REFUSES("lr", "1e39", "lr", "1e39", "E-RANGE");
@@ -171,7 +195,8 @@ END_TEST
 START_TEST(lists)
 {
     ck_assert_int_eq(set("window_sizes", "[ 1,2 , null,]"), HX_OK);
-    ck_assert(obj.ints.n == 3 && obj.ints.v[1] == 2 && obj.ints.v[2] == HX_NULL && !obj.ints.scalar);
+    ck_assert(obj.ints.n == 3 && obj.ints.v[1] == 2 && obj.ints.v[2] == HX_NULL &&
+              !obj.ints.scalar);
     ck_assert_int_eq(set("window_sizes", "7"), HX_OK);
     ck_assert(obj.ints.n == 1 && obj.ints.v[0] == 7 && obj.ints.scalar);
     ck_assert_int_eq(set("window_sizes", "null"), HX_OK);
@@ -262,7 +287,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { results, messages, sizes, defaults, numbers, any_locale, integers, bounds,
-                                   lists, texts, booleans, unknown_keys, nearest, capability_names };
+    const TTest *const tests[] = { results,    messages,     sizes,   defaults,        numbers,
+                                   any_locale, integers,     bounds,  lists,           texts,
+                                   booleans,   unknown_keys, nearest, capability_names };
     return run_suite("base", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -1,4 +1,4 @@
-// test_pool.c - every task runs once, on as many threads as asked, with the same bits on any number.
+// test_pool.c - every task runs once, on as many threads as asked, with the same bits.
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -48,15 +48,18 @@ static int64_t available_bytes(void)
 static hx_result out_of_memory(const char *name, int64_t bytes)
 {
     long long available = (long long)available_bytes();
-    return hx_fail(HX_E_NOMEM, "buffer %s: %lld bytes needed, %lld are free of %lld; at most %lld would fit: "
-                   "a smaller batch, sequence or model is needed [E-NOMEM]", name, (long long)bytes, available,
-                   (long long)physical_bytes(), available);
+    return hx_fail(HX_E_NOMEM,
+                   "buffer %s: %lld bytes needed, %lld are free of %lld; at most %lld would fit: "
+                   "a smaller batch, sequence or model is needed [E-NOMEM]",
+                   name, (long long)bytes, available, (long long)physical_bytes(), available);
 }
 
-static hx_result host_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name, hx_buf **out)
+static hx_result host_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name,
+                              hx_buf **out)
 {
     int64_t padded, total;
-    if (!hx_sum(bytes, ALIGN, &padded) || !hx_sum(padded, d->stats.bytes_now, &total) || total > physical_bytes())
+    if (!hx_sum(bytes, ALIGN, &padded) || !hx_sum(padded, d->stats.bytes_now, &total) ||
+        total > physical_bytes())
         return out_of_memory(name, bytes);
     host_buf *b = calloc(1, sizeof *b);
     void *block = b ? calloc(1, (size_t)padded) : NULL;
@@ -121,12 +124,13 @@ static hx_result new_step(hx_prog *prog, step_kind kind, step **out)
     return HX_OK;
 }
 
-static hx_result host_prog_dispatch(hx_prog *p, const hx_kernel *k, const hx_binding *bind, const void *push,
-                                    const uint32_t groups[3])
+static hx_result host_prog_dispatch(hx_prog *p, const hx_kernel *k, const hx_binding *bind,
+                                    const void *push, const uint32_t groups[3])
 {
     (void)groups;
     if (!k->host)
-        return hx_fail(HX_E_NODEVICE, "%s: this kernel has no host function; it needs a Vulkan device [E-NOHOST]",
+        return hx_fail(HX_E_NODEVICE,
+                       "%s: this kernel has no host function; it needs a Vulkan device [E-NOHOST]",
                        k->name);
     step *s;
     HX_TRY(new_step(p, DISPATCH, &s));
@@ -232,7 +236,8 @@ static void run_prog(const host_dev *h, host_prog *p)
     p->ran = true;
 }
 
-static hx_result host_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, uint64_t *ticket)
+static hx_result host_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece,
+                             uint64_t *ticket)
 {
     host_dev *h = (host_dev *)d;
     d->stats.submits += !by_piece;
@@ -261,9 +266,10 @@ static void host_close(hx_dev *d)
 }
 
 static const hx_dev_fns host_fns = {
-    host_close, host_buf_new, host_buf_free, host_buf_write, host_buf_read, host_prog_new, host_prog_dispatch,
-    host_prog_barrier, host_prog_fill, host_prog_copy, host_prog_cut, host_prog_end, host_prog_free,
-    host_prog_times, host_submit, host_wait,
+    host_close,     host_buf_new,    host_buf_free,      host_buf_write,
+    host_buf_read,  host_prog_new,   host_prog_dispatch, host_prog_barrier,
+    host_prog_fill, host_prog_copy,  host_prog_cut,      host_prog_end,
+    host_prog_free, host_prog_times, host_submit,        host_wait,
 };
 
 // The processor's name as Linux knows it on x86; "host" elsewhere.
@@ -291,13 +297,24 @@ hx_result hx_host_open(const hx_dev_params *p, hx_dev **out)
         return hx_fail(HX_E_NOMEM, "no memory for the host device [E-NOMEM]");
     }
     // limits of the floor, so that what runs here runs on every device
-    h->base = (hx_dev){ .fn = &host_fns, .caps = {
-        .kind = "host", .type = HX_DEV_CPU, .tier = -1, .max_range = INT64_MAX / 4, .max_buffer = INT64_MAX,
-        .offset_align = ALIGN, .memory_bytes = physical_bytes(), .max_groups = { 65535, 65535, 65535 },
-        .max_invocations = 256, .shared_bytes = 32768, .push_bytes = HX_MAX_PUSH, .subgroup_min = 1,
-        .subgroup_max = 1, .timestamp_ns = 1 } };
+    h->base = (hx_dev){ .fn = &host_fns,
+                        .caps = { .kind = "host",
+                                  .type = HX_DEV_CPU,
+                                  .tier = -1,
+                                  .max_range = INT64_MAX / 4,
+                                  .max_buffer = INT64_MAX,
+                                  .offset_align = ALIGN,
+                                  .memory_bytes = physical_bytes(),
+                                  .max_groups = { 65535, 65535, 65535 },
+                                  .max_invocations = 256,
+                                  .shared_bytes = 32768,
+                                  .push_bytes = HX_MAX_PUSH,
+                                  .subgroup_min = 1,
+                                  .subgroup_max = 1,
+                                  .timestamp_ns = 1 } };
     processor_name(h->base.caps.name, sizeof h->base.caps.name);
-    snprintf(h->base.caps.driver, sizeof h->base.caps.driver, "C, %d threads", hx_pool_threads(h->pool));
+    snprintf(h->base.caps.driver, sizeof h->base.caps.driver, "C, %d threads",
+             hx_pool_threads(h->pool));
     *out = &h->base;
     return HX_OK;
 }

@@ -6,10 +6,21 @@
 
 // Limits of the floor, but for sizes: any plan fits.
 static const hx_dev_caps null_caps = {
-    .kind = "null", .name = "null (counts, runs nothing)", .driver = "htxvk " HX_VERSION, .type = HX_DEV_OTHER,
-    .tier = -1, .max_range = INT64_MAX / 4, .max_buffer = INT64_MAX / 4, .offset_align = 256,
-    .memory_bytes = INT64_MAX / 4, .max_groups = { 65535, 65535, 65535 }, .max_invocations = 256,
-    .shared_bytes = 32768, .push_bytes = HX_MAX_PUSH, .subgroup_min = 4, .subgroup_max = 64,
+    .kind = "null",
+    .name = "null (counts, runs nothing)",
+    .driver = "htxvk " HX_VERSION,
+    .type = HX_DEV_OTHER,
+    .tier = -1,
+    .max_range = INT64_MAX / 4,
+    .max_buffer = INT64_MAX / 4,
+    .offset_align = 256,
+    .memory_bytes = INT64_MAX / 4,
+    .max_groups = { 65535, 65535, 65535 },
+    .max_invocations = 256,
+    .shared_bytes = 32768,
+    .push_bytes = HX_MAX_PUSH,
+    .subgroup_min = 4,
+    .subgroup_max = 64,
 };
 
 typedef struct null_dev { hx_dev base; uint64_t ticket; } null_dev;
@@ -17,7 +28,8 @@ typedef struct null_prog { hx_prog base; int64_t barriers, pieces; } null_prog;
 
 static void null_close(hx_dev *d) { free(d); }
 
-static hx_result null_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name, hx_buf **out)
+static hx_result null_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name,
+                              hx_buf **out)
 {
     hx_buf *b = malloc(sizeof *b);
     if (!b)
@@ -58,8 +70,8 @@ static hx_result null_prog_new(hx_dev *d, bool profile, const char *name, hx_pro
     return HX_OK;
 }
 
-static hx_result null_prog_dispatch(hx_prog *p, const hx_kernel *k, const hx_binding *bind, const void *push,
-                                    const uint32_t groups[3])
+static hx_result null_prog_dispatch(hx_prog *p, const hx_kernel *k, const hx_binding *bind,
+                                    const void *push, const uint32_t groups[3])
 {
     (void)p, (void)k, (void)bind, (void)push, (void)groups;
     return HX_OK;
@@ -105,7 +117,8 @@ static hx_result null_prog_times(hx_prog *p, double *ms, int cap, int *n)
     return HX_OK;
 }
 
-static hx_result null_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, uint64_t *ticket)
+static hx_result null_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece,
+                             uint64_t *ticket)
 {
     d->stats.submits += !by_piece;
     for (int i = 0; i < n; i++) {
@@ -125,9 +138,10 @@ static hx_result null_wait(hx_dev *d, uint64_t ticket, int64_t timeout_ms)
 }
 
 static const hx_dev_fns null_fns = {
-    null_close, null_buf_new, null_buf_free, null_buf_write, null_buf_read, null_prog_new, null_prog_dispatch,
-    null_prog_barrier, null_prog_fill, null_prog_copy, null_prog_cut, null_prog_end, null_prog_free,
-    null_prog_times, null_submit, null_wait,
+    null_close,     null_buf_new,    null_buf_free,      null_buf_write,
+    null_buf_read,  null_prog_new,   null_prog_dispatch, null_prog_barrier,
+    null_prog_fill, null_prog_copy,  null_prog_cut,      null_prog_end,
+    null_prog_free, null_prog_times, null_submit,        null_wait,
 };
 
 hx_result hx_null_open(const hx_dev_params *p, hx_dev **out)
