@@ -1,8 +1,8 @@
 // file.h - files and directories: bounded reads, writes that survive a crash, one seam for faults.
 //
 // Every system call that writes goes through hx_io; with the meson option `faults` the variable
-// HX_FAULT="io:fsync:2:EIO" fails the second fsync (";" between several, ":*:" for every call,
-// "short" instead of an error name writes half). All failures are HX_E_IO unless stated.
+// HX_FAULT="io:fsync:2:EIO" fails the second fsync (";" between several, "*" for every call,
+// "short" instead of an error name does half, "KILL" ends the process there). All failures are HX_E_IO unless stated.
 #pragma once
 #include "arena.h"
 

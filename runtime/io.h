@@ -3,6 +3,7 @@
 #include "fault.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@ static inline int io_error(const char *what)
         { "EIO", EIO }, { "ENOSPC", ENOSPC }, { "EDQUOT", EDQUOT }, { "EROFS", EROFS },
         { "EMFILE", EMFILE }, { "EINTR", EINTR }, { "EACCES", EACCES }, { "EFBIG", EFBIG },
     };
+    if (!strcmp(what, "KILL"))             // as if the process had been killed just before the call
+        raise(SIGKILL);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(what, known[i].name))
             return known[i].value;

@@ -444,11 +444,21 @@ static hx_result verify(hx_arena *a, const char *dir)
         if (!json_object_get(files, required[i]))
             r = hx_fail(HX_E_INPUT, "'%s/MANIFEST.json' does not list %s [E-CKPT-MANIFEST]", dir,
                         required[i]);
+    // the manifest itself has no hash: what it says in clear must agree with the files
+    if (!r && json_integer_value(json_object_get(o, "version")) != 1)
+        r = hx_fail(HX_E_INPUT, "'%s/MANIFEST.json' is not of version 1 [E-CKPT-MANIFEST]", dir);
     const char *name;
     if (!r)
         json_object_foreach(files, name, row)
             if ((r = verify_file(a, dir, name, row)))
                 break;
+    hx_ckpt_state state;
+    r = r ? r : hx_ckpt_state_read(dir, &state);
+    if (!r && (!json_is_integer(json_object_get(o, "step")) ||
+               json_integer_value(json_object_get(o, "step")) != state.step))
+        r = hx_fail(HX_E_INPUT,
+                    "'%s': the manifest and state.json are of different steps [E-CKPT-MANIFEST]",
+                    dir);
     json_decref(o);
     return r;
 }
