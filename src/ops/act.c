@@ -29,25 +29,6 @@ static real slope_real(int act, real x)
 }
 
 // ---- floats, without branches so that loops over them become vector code -------------------
-// e^z for |z| <= 80, outside clamped (so that nothing here is ever subnormal, which is slow):
-// 2^n 2^f with z = n ln 2 + f ln 2, ln 2 in two parts, and a polynomial in f, |f| <= 1/2, of
-// relative error 3e-9 before rounding.
-HX_INLINE float exp_f(float z)
-{
-    z = z < -80 ? -80 : z > 80 ? 80 : z;
-    float round = 12582912;                // 1.5 2^23: adding it rounds to integers
-    float shifted = z * 1.44269504f + round, n = shifted - round;
-    float f = ((z - n * 0.693359375f) + n * 2.12194440e-4f) * 1.44269504f;
-    float p = 1 + f * (0.6931472067f + f * (0.2402265092f + f * (0.05550327227f
-              + f * (0.009618056679f + f * (0.001340042818f + f * 0.000154614447f)))));
-    int32_t bits;
-    memcpy(&bits, &shifted, 4);
-    bits = (bits - 0x4b400000 + 127) << 23;
-    float scale;
-    memcpy(&scale, &bits, 4);
-    return p * scale;
-}
-
 // Phi(x), given e = exp(-x^2/2): Phi(-|x|) = e u P(u) with u = 1 / (1 + 0.35 |x|), relative error
 // 4e-8 before rounding for |x| <= 14; the other half by symmetry. No cancellation on either side.
 HX_INLINE float normal_cdf_f(float x, float e)
@@ -60,18 +41,18 @@ HX_INLINE float normal_cdf_f(float x, float e)
     return x > 0 ? 1 - tail : tail;
 }
 
-HX_INLINE float gelu_f(float x) { return x * normal_cdf_f(x, exp_f(-0.5f * x * x)); }
-HX_INLINE float silu_f(float x) { return x / (1 + exp_f(-x)); }
+HX_INLINE float gelu_f(float x) { return x * normal_cdf_f(x, hx_exp_f(-0.5f * x * x)); }
+HX_INLINE float silu_f(float x) { return x / (1 + hx_exp_f(-x)); }
 
 HX_INLINE float gelu_slope_f(float x)
 {
-    float e = exp_f(-0.5f * x * x);
+    float e = hx_exp_f(-0.5f * x * x);
     return normal_cdf_f(x, e) + x * e * 0.398942280f;
 }
 
 HX_INLINE float silu_slope_f(float x)
 {
-    float e = exp_f(-x), s = 1 / (1 + e);
+    float e = hx_exp_f(-x), s = 1 / (1 + e);
     return s * (1 + x * (e * s));
 }
 

@@ -1,5 +1,5 @@
 // adamw.c - one step of Adam over flat arrays, with decoupled or with plain weight decay.
-#include "lanes.h"
+#include "elem.h"
 #include "t.h"
 #include <math.h>
 
@@ -46,35 +46,24 @@ static factors factors_of(const hx_call *c, bool decoupled)
     };
 }
 
-HX_INLINE void one_step(const factors *k, hx_lanes *p, hx_lanes g, hx_lanes *m, hx_lanes *v)
-{
-    g = g * k->f + *p * k->decay;
-    *m = k->b1 * *m + (1 - k->b1) * g;
-    *v = k->b2 * *v + (1 - k->b2) * g * g;
-    *p = *p * k->keep - k->rate * *m / (hx_lanes_sqrt(*v) * k->root2 + k->eps);
-}
-
-// Elements from .. from + n, n < 16 only at the end of the arrays.
-HX_INLINE void step_at(const hx_call *c, const factors *k, int64_t from, int64_t n)
-{
-    hx_lanes p = hx_load_some((const float *)c->a[P] + from, n, 0);
-    hx_lanes g = hx_load_some((const float *)c->a[G] + from, n, 0);
-    hx_lanes m = hx_load_some((const float *)c->a[M] + from, n, 0);
-    hx_lanes v = hx_load_some((const float *)c->a[V] + from, n, 0);
-    one_step(k, &p, g, &m, &v);
-    memcpy((float *)c->a[P2] + from, &p, (size_t)n * sizeof(float));
-    memcpy((float *)c->a[M2] + from, &m, (size_t)n * sizeof(float));
-    memcpy((float *)c->a[V2] + from, &v, (size_t)n * sizeof(float));
-}
-
+// Arrays of outputs may be those of inputs: an element is read before it is written.
 enum { BLOCK = 1 << 14 };                  // elements a task
-HX_SIMD static void step_block(const hx_call *c, const factors *k, int64_t block)
+HX_CLONES static void step_block(const hx_call *c, const factors *factor, int64_t block)
 {
-    int64_t i = block * BLOCK, last = hx_min(c->dim[0], i + BLOCK);
-    for (; i + HX_LANES <= last; i += HX_LANES)
-        step_at(c, k, i, HX_LANES);
-    if (i < last)
-        step_at(c, k, i, last - i);
+    factors k = *factor;
+    int64_t from = block * BLOCK, n = hx_min(BLOCK, c->dim[0] - from);
+    const float *p = (const float *)c->a[P] + from, *g = (const float *)c->a[G] + from;
+    const float *m = (const float *)c->a[M] + from, *v = (const float *)c->a[V] + from;
+    float *p2 = (float *)c->a[P2] + from;
+    float *m2 = (float *)c->a[M2] + from, *v2 = (float *)c->a[V2] + from;
+    #pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float d = g[i] * k.f + p[i] * k.decay;
+        float mean = k.b1 * m[i] + (1 - k.b1) * d, square = k.b2 * v[i] + (1 - k.b2) * d * d;
+        p2[i] = p[i] * k.keep - k.rate * mean / (sqrtf(square) * k.root2 + k.eps);
+        m2[i] = mean;
+        v2[i] = square;
+    }
 }
 
 static void adamw_task(void *ctx, int64_t i)
@@ -120,7 +109,7 @@ HX_OP(adamw,
     .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
     .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
     .ref = adamw_ref, .host = adamw_host, .fill = adam_fill,
-    .grid = "N/256", .flops = "16*N", .alias = "p2=p m2=m v2=v",
+    .grid = "N/1024", .flops = "16*N", .alias = "p2=p m2=m v2=v",
     .kernels = { { "adamw" } },
     .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
     .wrong = "N=3 g=[4]: argument g does not fit",
@@ -132,7 +121,7 @@ HX_OP(adam,
     .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
     .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
     .ref = adam_ref, .host = adam_host, .fill = adam_fill,
-    .grid = "N/256", .flops = "16*N", .alias = "p2=p m2=m v2=v",
+    .grid = "N/1024", .flops = "16*N", .alias = "p2=p m2=m v2=v",
     .kernels = { { "adam" } },
     .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
     .wrong = "N=3 g=[4]: argument g does not fit",

@@ -1,5 +1,5 @@
 // cross_entropy.c - the negative log-likelihood of one label per row of logits.
-#include "lanes.h"
+#include "rows.h"
 #include "t.h"
 #include <math.h>
 
@@ -33,17 +33,27 @@ static void ce_ref(const hx_ref *r)
 }
 
 enum { ROWS = 8 };                         // rows a task
-HX_SIMD static void ce_row(const float *z, int64_t v, float *top, float *sum)
+enum { CHUNK = 256 };                      // exponentials summed at a time
+
+// Largest logit of a row, and the sum of exp(z - top) in an order that v fixes.
+HX_CLONES static void ce_row(const float *z, int64_t v, float *top, float *sum)
 {
-    int64_t whole = v / HX_LANES * HX_LANES;
-    hx_lanes m = (hx_lanes){ 0 } - INFINITY, s = { 0 };
-    for (int64_t j = 0; j < whole; j += HX_LANES)
-        m = hx_lanes_max(m, hx_load(z + j));
-    hx_lanes rest = hx_load_some(z + whole, v - whole, -INFINITY);
-    *top = hx_lanes_top(hx_lanes_max(m, rest));
-    for (int64_t j = 0; j < whole; j += HX_LANES)
-        s += hx_lanes_exp(hx_load(z + j) - *top);
-    *sum = hx_lanes_sum(s + hx_lanes_exp(rest - *top));
+    float m = z[0], e[CHUNK];
+    HX_SUM(s);
+    #pragma omp simd reduction(max: m)
+    for (int64_t j = 1; j < v; j++)
+        m = z[j] > m ? z[j] : m;
+    for (int64_t from = 0; from < v; from += CHUNK) {
+        int64_t n = hx_min(CHUNK, v - from);
+        #pragma omp simd
+        for (int64_t j = 0; j < n; j++)
+            e[j] = hx_exp_f(z[from + j] - m);
+#define BODY(type) s_##type += HX_OF(type, e)
+        HX_EACH(n, BODY);
+#undef BODY
+    }
+    *top = m;
+    *sum = HX_TOTAL(s);
 }
 
 static void ce_task(void *ctx, int64_t task)
@@ -88,13 +98,11 @@ static void ce_bwd_ref(const hx_ref *r)
     }
 }
 
-HX_SIMD static void ce_bwd_row(const float *z, float l, float scale, int64_t v, float *dz)
+HX_CLONES static void ce_bwd_row(const float *z, float l, float dn, int64_t v, float *dz)
 {
-    int64_t j = 0;
-    for (; j + HX_LANES <= v; j += HX_LANES)
-        hx_store(dz + j, scale * hx_lanes_exp(hx_load(z + j) - l));
-    hx_lanes rest = scale * hx_lanes_exp(hx_load_some(z + j, v - j, l) - l);
-    memcpy(dz + j, &rest, (size_t)(v - j) * sizeof *dz);
+    #pragma omp simd
+    for (int64_t j = 0; j < v; j++)
+        dz[j] = dn * hx_exp_f(z[j] - l);
 }
 
 static void ce_bwd_task(void *ctx, int64_t task)

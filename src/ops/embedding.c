@@ -129,8 +129,15 @@ static real embedding_bwd_fill(int arg, int64_t i, uint32_t rnd, const int64_t *
     return arg == 0 ? rnd % (uint32_t)((const embedding_bwd_attrs *)attrs)->rows : NAN;
 }
 
-// A small vocabulary shares the tokens of each of its rows out over eight lanes; a large one has
-// rows enough, and each token's id is compared fewer times when a workgroup takes more columns.
+// How many columns a workgroup takes: the fewer, the more lanes share the tokens of its row out;
+// the more, the fewer times each id is compared, which counts on processors and where the table
+// has many rows. The loop budget allows as many tokens as there are lanes for.
+static bool wide_rows(const int64_t *dim, const void *attrs)
+{
+    (void)attrs;
+    return dim[BD] > 64 && dim[B] * dim[BT] <= 100000;
+}
+
 static bool many_rows(const int64_t *dim, const void *attrs)
 {
     return ((const embedding_bwd_attrs *)attrs)->rows >= 4096 && dim[B] * dim[BT] <= 50000;
@@ -146,9 +153,11 @@ HX_OP(embedding_bwd,
     .adds = "c", .alias = "de=c",
     .kernels = {
         { "embedding_bwd", .spec = "32" },
+        { "embedding_bwd", .grid = "rows, D/128", .spec = "128", .fits = wide_rows },
+        { "embedding_bwd", HX_CAP_GPU, .spec = "32" },
         { "embedding_bwd", .grid = "rows, D/256", .spec = "256", .fits = many_rows } },
     .check = "B=1 N=1 T=1 D=1 rows=1; B=2 N=7 T=6 D=33 rows=5 -c; B=3 N=300 T=300 D=40 rows=3; "
-             "B=1 N=9 T=5 D=257 rows=4100",
+             "B=40 N=33 T=31 D=70 rows=2; B=1 N=9 T=5 D=257 rows=4100",
     .wrong = "B=1 N=3 T=4 D=5 rows=2: more tokens are taken than a sequence has",
     .bench = "B=4 N=1025 T=1024 D=256 rows=256; B=4 N=1025 T=1024 D=512 rows=20000");
 

@@ -1,5 +1,5 @@
 // sumsq.c - the sum of squares of many numbers, in blocks.
-#include "lanes.h"
+#include "rows.h"
 #include "t.h"
 
 // Numbers a block; a power of two that 256 invocations share. Partial sums do not depend on how
@@ -17,20 +17,13 @@ static void sumsq_ref(const hx_ref *r)
     }
 }
 
-HX_SIMD static float sum_of_squares(const float *g, int64_t n)
+HX_CLONES static float sum_of_squares(const float *g, int64_t n)
 {
-    hx_lanes a = { 0 }, b = a, c = a, d = a;
-    int64_t i = 0;
-    for (; i + 4 * HX_LANES <= n; i += 4 * HX_LANES) {
-        hx_lanes w = hx_load(g + i), x = hx_load(g + i + HX_LANES);
-        hx_lanes y = hx_load(g + i + 2 * HX_LANES), z = hx_load(g + i + 3 * HX_LANES);
-        a += w * w, b += x * x, c += y * y, d += z * z;
-    }
-    for (; i < n; i += HX_LANES) {
-        hx_lanes x = hx_load_some(g + i, hx_min(HX_LANES, n - i), 0);
-        a += x * x;
-    }
-    return hx_lanes_sum((a + b) + (c + d));
+    HX_SUM(s);
+#define BODY(type) s_##type += HX_OF(type, g) * HX_OF(type, g)
+    HX_EACH(n, BODY);
+#undef BODY
+    return HX_TOTAL(s);
 }
 
 enum { BLOCKS = 16 };                      // a task
