@@ -29,6 +29,8 @@ static void on_log(void *user, hx_log_level level, const char *text)
 {
     (void)user;
     logged_load += level == HX_LOG_DEBUG && strstr(text, "pipeline cache: ");
+    if (getenv("VERBOSE"))
+        fprintf(stderr, "%s\n", text);
     logged_delete += level == HX_LOG_WARN && strstr(text, "deleted");
 }
 
@@ -101,15 +103,20 @@ static void chain_free(chain *c)
     hx_buf_free(&c->b);
 }
 
-static void record(hx_prog *p, chain *c, uint32_t factor, float add, bool back)
+static void record_at(hx_prog *p, chain *c, uint32_t factor, float add, bool back, uint32_t x_o)
 {
     hx_kernel k = chain_kernel(factor);
-    chain_push push = { N, add, 0 };
+    chain_push push = { N, add, x_o };
     hx_binding bind[2] = { { back ? c->b : c->a, 0, N * 4 }, { back ? c->a : c->b, 0, N * 4 } };
     OK(hx_prog_dispatch(p, &k, bind, &push, (uint32_t[3]){ (N + LOCAL - 1) / LOCAL, 1, 1 }));
 }
 
-// x -> 3 x reversed + 1, an even number of times; `cut_every` 0: one piece.
+static void record(hx_prog *p, chain *c, uint32_t factor, float add, bool back)
+{
+    record_at(p, c, factor, add, back, 0);
+}
+
+// n times x -> x reversed + 1, every fourth time doubled; `cut_every` 0: one piece.
 static hx_prog *chain_prog(chain *c, int n, int cut_every, bool profile)
 {
     hx_prog *p;
@@ -191,15 +198,16 @@ START_TEST(buffers)
             int64_t bytes = 1 + (int64_t)i * 977;
             OK(hx_buf_new(dev, bytes, (hx_buf_kind)(i % 3), "part", &b[i]));
             OK(hx_buf_read(b[i], 0, back, bytes));
-            for (int64_t j = 0; j < bytes; j++)
-                ck_assert_int_eq(back[j], 0);
+            memset(data, 0, (size_t)bytes);
+            ck_assert_mem_eq(back, data, (size_t)bytes);
             memset(data, i + 1, (size_t)bytes);
             OK(hx_buf_write(b[i], 0, data, bytes));
         }
         for (int i = 0; i < COUNT; i++) {
-            OK(hx_buf_read(b[i], 0, back, 1 + (int64_t)i * 977));
-            for (int j = 0; j < 1 + i * 977; j++)
-                ck_assert_int_eq(back[j], i + 1);
+            int64_t bytes = 1 + (int64_t)i * 977;
+            OK(hx_buf_read(b[i], 0, back, bytes));
+            memset(data, i + 1, (size_t)bytes);
+            ck_assert_mem_eq(back, data, (size_t)bytes);
         }
         ck_assert_int_gt(hx_dev_get_stats(dev).bytes_now, COUNT * (COUNT - 1) / 2 * 977);
         for (int i = 0; i < COUNT; i++)
@@ -262,8 +270,6 @@ START_TEST(pieces)
     check_chain(&c, 32);
     check_chain(&d, 16);
     ck_assert_int_eq(hx_dev_get_stats(dev).submits, 7 + 1 + 7 + 1);
-    hx_prog *twice[2] = { p[0], p[0] };
-    FAILS(hx_dev_submit(dev, twice, 2, false, &ticket), HX_E_USAGE, "twice");
     hx_prog_free(&p[0]);
     hx_prog_free(&p[1]);
     chain_free(&c);
@@ -542,6 +548,23 @@ START_TEST(valid_gpu) { ck_assert_int_eq(messages_of("gpu", NULL), 0); } END_TES
 START_TEST(dropped_barrier) { ck_assert_int_gt(messages_of("sync", "2"), 0); } END_TEST
 START_TEST(dropped_at_cut) { ck_assert_int_gt(messages_of("sync", "3"), 0); } END_TEST
 
+// The layer sees a read beyond the bound range, which software drivers turn into a zero.
+START_TEST(out_of_bounds)
+{
+    hx_prog *p;
+    setenv("HTXVK_VALIDATION", "gpu", 1);
+    open_with((hx_dev_params){ .validation = true });
+    chain c = chain_new();
+    OK(hx_prog_new(dev, false, "beyond", &p));
+    record_at(p, &c, 1, 1, false, 1);
+    OK(hx_prog_end(p));
+    run(p, false);
+    ck_assert_int_gt(hx_dev_get_stats(dev).validation_messages, 0);
+    hx_prog_free(&p);
+    chain_free(&c);
+}
+END_TEST
+
 // ---- reflection ---------------------------------------------------------------------------------
 
 START_TEST(reflection)
@@ -577,10 +600,12 @@ START_TEST(kernels_on_the_floor)
     for (int i = 0; i < hx_n_spirvs; i++) {
         hx_reflect r;
         OK(hx_reflect_spirv(hx_spirvs[i].name, hx_spirvs[i].words, hx_spirvs[i].n_words, NULL, 0, &r));
-        bool variant = strchr(hx_spirvs[i].name, '.');
+        // where sizes are specialization constants, they are checked when the kernel is made
+        bool known = !strchr(hx_spirvs[i].name, '.') && !r.n_spec;
         ck_assert_msg(r.push_bytes <= HX_MAX_PUSH, "%s", hx_spirvs[i].name);
-        ck_assert_msg(variant || r.local[0] * r.local[1] * r.local[2] <= 256, "%s", hx_spirvs[i].name);
-        ck_assert_msg(r.shared_bytes >= 0 && (variant || r.shared_bytes <= 32768), "%s: %lld bytes",
+        ck_assert_msg(r.local[0] * r.local[1] * r.local[2] <= (known ? 256 : 1024), "%s",
+                      hx_spirvs[i].name);
+        ck_assert_msg(r.shared_bytes >= 0 && (!known || r.shared_bytes <= 32768), "%s: %lld bytes",
                       hx_spirvs[i].name, (long long)r.shared_bytes);
     }
 }
@@ -622,6 +647,7 @@ int main(int argc, char **argv)
     };
     const TTest *const validation_tests[] = {
         valid_sync, valid_core, valid_gpu, dropped_barrier, dropped_at_cut,
+        out_of_bounds,
     };
     hx_dev_info info[1];
     const char *note = NULL;

@@ -34,6 +34,13 @@ static const char *no_driver_note(void)
     return getenv("VK_ICD_FILENAMES") ? bad_icd_filenames : no_driver;
 }
 
+// What the layer says about its own settings is not about us; names of its versions since 2023.
+static bool is_setup(const char *id)
+{
+    return id && (strstr(id, "GPU-Assisted Validation Warning") ||
+                  strstr(id, "VALIDATION-SETTINGS") || strstr(id, "WARNING-Setting"));
+}
+
 static VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                       VkDebugUtilsMessageTypeFlagsEXT type,
                                       const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
@@ -41,6 +48,10 @@ static VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT sev
     (void)type;
     hx_vk *d = user;
     bool error = severity & VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
+    if (!error && is_setup(data->pMessageIdName)) {
+        hx_log(HX_LOG_DEBUG, "vulkan validation: %s", data->pMessage);
+        return VK_FALSE;
+    }
     __atomic_fetch_add(&d->base.stats.validation_messages, 1, __ATOMIC_RELAXED);
     hx_log(error ? HX_LOG_ERROR : HX_LOG_WARN, "vulkan validation: %s", data->pMessage);
     return VK_FALSE;

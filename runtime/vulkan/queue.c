@@ -67,18 +67,13 @@ hx_result hx_vk_wait(hx_dev *dev, uint64_t ticket, int64_t timeout_ms)
     return wait_for(d, ticket, ever ? UINT64_MAX : (uint64_t)timeout_ms * 1000000);
 }
 
-// A recording may not be submitted again before its last run ended; one program twice in a list
-// needs two submits for the same reason.
+// A recording may not be submitted again before its last run ended.
 static hx_result ready(hx_vk *d, hx_prog *const *progs, int n)
 {
     uint64_t last = 0;
     for (int i = 0; i < n; i++) {
         const hx_vk_prog *p = (const hx_vk_prog *)progs[i];
         last = p->ticket > last ? p->ticket : last;
-        for (int j = 0; j < i; j++)
-            if (progs[j] == progs[i])
-                return hx_fail(HX_E_USAGE, "program %s is twice in one submit: record it twice or "
-                    "submit twice [E-VK-TWICE]", p->name);
     }
     return last ? wait_for(d, last, UINT64_MAX) : HX_OK;
 }
