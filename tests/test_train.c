@@ -1,0 +1,390 @@
+// test_train.c - training: the loss falls, accumulation means what it says, a resumed run and a
+// second run have the same bits, one submit a step, what must stop a run stops it.
+#include "../src/core/ckpt.h"
+#include "../src/train/evaluate.h"
+#include "../src/train/train.h"
+#include "scratch.h"
+#include <math.h>
+
+static const char *const small =
+    "run: {seed: 3}\n"
+    "model: {arch: hierarchical, num_tokens: 128, dim: [16, 24], depth: 2, dim_head: 8, heads: 2,\n"
+    "  seq_len: 48, hierarchies: [1, 4], window_sizes: [8, null]}\n"
+    "data: {train: [text.txt], split: [0.8, 0.1, 0.1]}\n"
+    "train: {steps: 12, batch: 4, accumulate: 1}\n"
+    "optim: {name: adamw, lr: 3e-3}\n"
+    "schedule: {name: cosine, warmup: 2, min_lr: 3e-4}\n"
+    "eval: {every: 6, batches: 2}\n"
+    "sample: {every: 6, prompt: \"the \", length: 8}\n"
+    "save: {every: 5, keep: 2}\n"
+    "log: {every: 1}\n";
+
+// A text with something to learn: counted sentences.
+static void make_text(void)
+{
+    hx_out b = {0};
+    for (int i = 0; i < 400; i++)
+        hx_out_add(&b, "the %d. sheep jumps over the fence, and the next one waits.\n", i);
+    put("text.txt", b.data, (size_t)b.size);
+    hx_out_free(&b);
+}
+
+static hx_run_conf *conf_with(const char *const *set, int n)
+{
+    hx_run_conf *c = NULL;
+    ck_ok(hx_run_conf_parse(arena, "test.yaml", small, scratch, set, n, &c));
+    return c;
+}
+
+#define CONF(...) conf_with((const char *[]){ "run.seed=3", __VA_ARGS__ }, \
+                            HX_COUNT(((const char *[]){ "run.seed=3", __VA_ARGS__ })))
+
+static hx_dev *open_dev(const char *select, int threads)
+{
+    hx_dev *d = NULL;
+    ck_ok(hx_dev_open(&(hx_dev_params){ .select = select, .threads = threads }, &d));
+    return d;
+}
+
+// What a run said: losses by step, and when to stop it.
+typedef struct seen { double loss[64]; int rows, samples; volatile sig_atomic_t stop; int64_t stop_at; } seen;
+
+static void look(void *user, const hx_event *e)
+{
+    seen *s = user;
+    if (e->kind == HX_EVENT_STEP && e->step < 64)
+        s->loss[e->step] = e->loss;
+    s->rows += e->kind == HX_EVENT_ROW;
+    s->samples += e->kind == HX_EVENT_SAMPLE;
+    if (s->stop_at && e->step >= s->stop_at)
+        s->stop = 1;
+}
+
+// Trains in the directory `name`, which is made or resumed.
+static hx_result train_in(const char *name, const hx_run_conf *c, hx_dev *d, seen *s)
+{
+    hx_trainer *t = NULL;
+    hx_run *run = NULL;
+    bool there = hx_run_is(at(name));
+    ck_ok(hx_trainer_new(c, d, &t));
+    ck_ok(there ? hx_run_open(at(name), &run) : hx_run_create(at(name), c, &run));
+    hx_result r = hx_trainer_run(t, &(hx_train_params){ .run = run, .resume = there, .stop = &s->stop,
+                                                        .event = look, .user = s });
+    hx_trainer_free(&t);
+    hx_run_close(&run);
+    return r;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    hx_blob x = {0}, y = {0};
+    ck_ok(hx_file_read(at(a), 1 << 26, 0, &x));
+    ck_ok(hx_file_read(at(b), 1 << 26, 0, &y));
+    bool same = x.size == y.size && !memcmp(x.data, y.data, (size_t)x.size);
+    hx_blob_free(&x);
+    hx_blob_free(&y);
+    return same;
+}
+
+static void check_same_run(const char *a, const char *b, int step)
+{
+    static const char *const files[] = { "model.safetensors", "optimizer.safetensors" };
+    for (int i = 0; i < HX_COUNT(files); i++) {
+        const char *x = hx_sprintf(arena, "%s/ckpt/step-%08d/%s", a, step, files[i]);
+        const char *y = hx_sprintf(arena, "%s/ckpt/step-%08d/%s", b, step, files[i]);
+        ck_assert_msg(same_file(x, y), "%s and %s differ", x, y);
+    }
+}
+
+START_TEST(loss_falls)
+{
+    make_text();
+    hx_dev *d = open_dev("host", 2);
+    seen s = {0};
+    ck_ok(train_in("run", CONF("train.steps=40"), d, &s));
+    ck_assert(s.loss[1] > 4.5 && s.loss[1] < 6.5);
+    ck_assert_msg(s.loss[40] < s.loss[1] - 1.5, "from %g to %g", s.loss[1], s.loss[40]);
+    ck_assert_int_eq(s.rows, 40);
+    ck_assert_int_eq(s.samples, 7);
+    const char *dir = NULL;
+    ck_ok(hx_ckpt_find(arena, at("run"), &dir));
+    hx_ckpt_state state;
+    ck_ok(hx_ckpt_state_read(dir, &state));
+    ck_assert_int_eq(state.step, 40);
+    ck_assert_int_eq(state.tokens, 40 * 4 * 48);
+    ck_assert(hx_file_exists(at("run/samples/step-00000040.txt")));
+    hx_dev_close(&d);
+}
+END_TEST
+
+// As many bits with another number of threads, or after a stop and a restart in the middle.
+START_TEST(same_bits)
+{
+    make_text();
+    hx_run_conf *c = CONF("train.accumulate=2");
+    hx_dev *one = open_dev("host", 1), *two = open_dev("host", 2);
+    seen a = {0}, b = {0}, half = { .stop_at = 7 }, rest = {0};
+    ck_ok(train_in("a", c, one, &a));
+    ck_ok(train_in("b", c, two, &b));
+    ck_assert_int_eq(train_in("c", c, two, &half), HX_E_STOPPED);
+    ck_says("stopped at step");
+    ck_ok(train_in("c", c, two, &rest));
+    check_same_run("a", "b", 12);
+    check_same_run("a", "c", 12);
+    ck_assert(rest.loss[1] == 0 && rest.loss[12] == a.loss[12]);
+    // a finished run has nothing left to do
+    ck_ok(train_in("c", c, two, &rest));
+    hx_dev_close(&one);
+    hx_dev_close(&two);
+}
+END_TEST
+
+static int count_lines(const char *file, const char *word)
+{
+    hx_blob x = {0};
+    int n = 0;
+    ck_ok(hx_file_read(at(file), 1 << 26, 0, &x));
+    for (const char *p = (const char *)x.data; (p = strstr(p, word)); p++)
+        n++;
+    hx_blob_free(&x);
+    return n;
+}
+
+// A killed run begins again at its last checkpoint, and says every step once.
+START_TEST(metrics_after_a_crash)
+{
+    make_text();
+    hx_run_conf *c = CONF("save.every=5");
+    hx_dev *d = open_dev("host", 2);
+    seen s = {0};
+    ck_ok(train_in("run", c, d, &s));
+    hx_dir_remove(at("run/ckpt/step-00000012"));
+    hx_file_append(at("run/metrics.jsonl"), "{\"type\": \"tra", 13);
+    ck_ok(train_in("run", c, d, &s));
+    ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"train\""), 12);
+    ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"eval\""), 3);
+    ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"start\""), 2);
+    ck_assert_int_eq(count_lines("run/metrics.jsonl", "null"), 0);
+    hx_dev_close(&d);
+}
+END_TEST
+
+// Two micro-batches of two are one batch of four, up to rounding.
+START_TEST(accumulation)
+{
+    make_text();
+    hx_dev *d = open_dev("host", 2);
+    seen whole = {0}, halves = {0};
+    ck_ok(train_in("whole", CONF("train.steps=6"), d, &whole));
+    ck_ok(train_in("halves", CONF("train.steps=6", "train.batch=2", "train.accumulate=2"), d, &halves));
+    for (int i = 1; i <= 6; i++)
+        ck_assert_msg(fabs(whole.loss[i] - halves.loss[i]) < 2e-5 * i, "step %d: %.9g and %.9g", i, whole.loss[i],
+                      halves.loss[i]);
+    hx_dev_close(&d);
+}
+END_TEST
+
+START_TEST(not_finite)
+{
+    make_text();
+    hx_dev *d = open_dev("host", 2);
+    seen s = {0};
+    hx_run_conf *c = CONF("optim.lr=1", "schedule.warmup=0", "save.every=1", "eval.every=0", "sample.every=0");
+    c->optim.lr = 1e38f;
+    ck_assert_int_eq(train_in("run", c, d, &s), HX_E_NUMERIC);
+    ck_says("is not finite at step 2");
+    ck_says("step-00000001");
+    ck_assert_int_eq(hx_result_exit(HX_E_NUMERIC), 5);
+    hx_dev_close(&d);
+}
+END_TEST
+
+static void random_ids(int32_t *ids, int64_t n)
+{
+    uint32_t s = 7;
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (int32_t)((s = s * 1664525u + 1013904223u) >> 25);
+}
+
+// One submit a step, two steps under way at most, and the null device foretells the memory.
+START_TEST(steps_and_memory)
+{
+    hx_run_conf *c = CONF("train.accumulate=3");
+    hx_dev *host = open_dev("host", 2), *null = open_dev("null", 0);
+    hx_rig rig = {0}, planned = {0};
+    ck_ok(hx_rig_new(host, c, &rig));
+    ck_ok(hx_rig_new(null, c, &planned));
+    ck_assert_int_eq(hx_dev_get_stats(host).bytes_peak, hx_dev_get_stats(null).bytes_peak);
+
+    int64_t n = 3 * 4 * 49;
+    int32_t *ids = hx_new(arena, int32_t, n);
+    hx_losses l;
+    random_ids(ids, n);
+    ck_ok(hx_engine_init(rig.engine, 1));
+    int64_t before = hx_dev_get_stats(host).submits;
+    ck_ok(hx_engine_step(rig.engine, 1, 1e-3, ids));
+    ck_assert_int_eq(hx_dev_get_stats(host).submits - before, 1);
+    ck_ok(hx_engine_step(rig.engine, 2, 1e-3, ids));
+    ck_assert_int_eq(hx_engine_step(rig.engine, 3, 1e-3, ids), HX_E_INTERNAL);
+    ck_assert_int_eq(hx_engine_eval(rig.engine, ids, &l), HX_E_INTERNAL);
+    ck_ok(hx_engine_result(rig.engine, &l));
+    ck_assert_int_eq(l.step, 1);
+    double first = l.loss;
+    ck_ok(hx_engine_result(rig.engine, &l));
+    ck_assert_int_eq(l.step, 2);
+    ck_assert_msg(l.loss < first, "%g after %g on the same batch", l.loss, first);
+    ck_assert_int_eq(hx_engine_result(rig.engine, &l), HX_E_INTERNAL);
+    hx_engine_facts f = hx_engine_get_facts(rig.engine);
+    ck_assert_msg((double)f.bytes[HX_TEMP] <= 1.05 * (double)f.bound_bytes, "activations %lld, bound %lld",
+                  (long long)f.bytes[HX_TEMP], (long long)f.bound_bytes);
+    hx_rig_done(&planned);
+    hx_rig_done(&rig);
+    hx_dev_close(&host);
+    hx_dev_close(&null);
+}
+END_TEST
+
+START_TEST(schedule)
+{
+    hx_run_conf *c = CONF("train.steps=110", "schedule.warmup=10", "optim.lr=1e-3", "schedule.min_lr=1e-4");
+    ck_assert_double_eq_tol(hx_learning_rate(c, 1), 1e-4, 1e-9);
+    ck_assert_double_eq_tol(hx_learning_rate(c, 10), 1e-3, 1e-9);
+    ck_assert_double_eq_tol(hx_learning_rate(c, 60), 5.5e-4, 1e-9);
+    ck_assert_double_eq_tol(hx_learning_rate(c, 110), 1e-4, 1e-9);
+    c->schedule.name = "constant";
+    ck_assert_double_eq_tol(hx_learning_rate(c, 110), 1e-3, 1e-9);
+}
+END_TEST
+
+START_TEST(sampling)
+{
+    const float logits[] = { 0, 2, 1, 2, -3 };
+    double sum = 0, p[5], seen_p[5] = {0};
+    hx_sampling s = { 0, 0, 1, 5 };
+    ck_assert_int_eq(hx_sample_token(logits, 5, &s, 0), 1);
+    s = (hx_sampling){ 1, 1, 1, 5 };
+    ck_assert_int_eq(hx_sample_token(logits, 5, &s, 9), 1);
+    s = (hx_sampling){ 1, 0, 0.3, 5 };
+    ck_assert_int_eq(hx_sample_token(logits, 5, &s, 3), 1);
+    s = (hx_sampling){ 0.5, 0, 1, 5 };
+    for (int i = 0; i < 5; i++)
+        sum += p[i] = exp(logits[i] / 0.5);
+    enum { N = 20000 };
+    for (int i = 0; i < N; i++)
+        seen_p[hx_sample_token(logits, 5, &s, i)] += 1.0 / N;
+    // four standard deviations
+    for (int i = 0; i < 5; i++)
+        ck_assert_double_eq_tol(seen_p[i], p[i] / sum, 4 * sqrt(p[i] / sum / N) + 1e-4);
+    s = (hx_sampling){ 1, 2, 1, 5 };
+    for (int i = 0; i < 200; i++)
+        ck_assert_int_ne(hx_sample_token(logits, 5, &s, i) % 2, 0);
+}
+END_TEST
+
+typedef struct text { int32_t ids[80]; int n; } text;
+static bool keep(void *user, uint8_t byte)
+{
+    text *t = user;
+    t->ids[t->n++] = byte;
+    return true;
+}
+
+// What is generated greedily is what the whole-sequence graph finds most likely, at every length
+// of context that was padded.
+START_TEST(generation)
+{
+    hx_run_conf *c = CONF("sample.every=0");
+    hx_dev *d = open_dev("host", 2);
+    hx_rig rig = {0};
+    hx_generator *g = NULL;
+    hx_pass *p = NULL;
+    ck_ok(hx_rig_new(d, c, &rig));
+    ck_ok(hx_engine_init(rig.engine, 11));
+    hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = hx_engine_memory(rig.engine, HX_PARAM) };
+    ck_ok(hx_generator_new(d, &rig.net, shared, &g));
+    text t = { { 'a', 'b', 'c' }, 3 };
+    ck_ok(hx_generate(g, "abc", 3, 45, &(hx_sampling){ 0, 0, 1, 0 }, keep, &t));
+    ck_assert_int_eq(t.n, 48);
+
+    enum { V = 128 };
+    float *logits = hx_new(arena, float, 48 * V);
+    ck_ok(hx_pass_new(d, &rig.net, HX_FOR_PARITY, 1, 49, HX_PASS_FORWARD, &p));
+    ck_ok(hx_pass_bind(p, shared));
+    ck_ok(hx_pass_write(p, t.ids, 0));
+    ck_ok(hx_pass_run(p));
+    ck_ok(hx_pass_read(p, hx_pass_find(p, "logits"), logits));
+    for (int i = 2; i < 47; i++) {
+        float best = -INFINITY;
+        for (int v = 0; v < V; v++)
+            best = fmaxf(best, logits[i * V + v]);
+        ck_assert_msg(logits[i * V + t.ids[i + 1]] >= best - 1e-5f, "position %d: token %d has %g, the best %g", i,
+                      t.ids[i + 1], logits[i * V + t.ids[i + 1]], best);
+    }
+    ck_assert_int_eq(hx_generate(g, "\xff", 1, 1, &(hx_sampling){ 0 }, keep, &t), HX_E_INPUT);
+    ck_says("byte 255 at offset 0");
+    hx_pass_free(&p);
+    hx_generator_free(&g);
+    hx_rig_done(&rig);
+    hx_dev_close(&d);
+}
+END_TEST
+
+// Every byte but the first counts once, however windows are batched.
+START_TEST(evaluation)
+{
+    make_text();
+    hx_run_conf *c = CONF("sample.every=0");
+    hx_dev *d = open_dev("host", 2);
+    hx_rig rig = {0};
+    hx_text *x = NULL;
+    hx_evaluation a, b;
+    ck_ok(hx_rig_new(d, c, &rig));
+    ck_ok(hx_engine_init(rig.engine, 11));
+    ck_ok(hx_text_read(&(hx_strs){ 1, { at("text.txt") } }, 0, &x));
+    hx_memory *params = hx_engine_memory(rig.engine, HX_PARAM);
+    hx_span span = { 10, 48 * 7 + 5 };
+    ck_ok(hx_evaluate(d, &rig.net, params, x, span, 48, 3, NULL, NULL, &a));
+    ck_ok(hx_evaluate(d, &rig.net, params, x, span, 48, 1, NULL, NULL, &b));
+    ck_assert_int_eq(a.tokens, 48 * 7 + 4);
+    ck_assert_int_eq(a.windows, 8);
+    ck_assert_int_eq(b.windows, 8);
+    ck_assert_double_eq_tol(a.ce, b.ce, 1e-6);
+    ck_assert(a.ce > 4 && a.ce < 6);
+    ck_assert_int_eq(hx_evaluate(d, &rig.net, params, x, (hx_span){ 0, 1 }, 48, 1, NULL, NULL, &a), HX_E_INPUT);
+    hx_text_free(&x);
+    hx_rig_done(&rig);
+    hx_dev_close(&d);
+}
+END_TEST
+
+START_TEST(one_process_a_run)
+{
+    make_text();
+    hx_run_conf *c = CONF("train.steps=1");
+    hx_run *a = NULL, *b = NULL;
+    ck_ok(hx_run_create(at("run/"), c, &a));
+    ck_assert_int_eq(hx_run_open(at("run"), &b), HX_E_IO);
+    ck_assert_ptr_null(b);
+    ck_assert_int_eq(hx_run_create(at("run"), c, &b), HX_E_USAGE);
+    ck_says("exists already");
+    hx_run_close(&a);
+    ck_ok(hx_run_open(at("run"), &b));
+    hx_run_close(&b);
+    // the resolved configuration reads back to the same
+    hx_run_conf *again = NULL;
+    hx_out x = {0}, y = {0};
+    ck_ok(hx_run_conf_read(arena, at("run/config.yaml"), NULL, 0, &again));
+    hx_run_conf_put(&x, c);
+    hx_run_conf_put(&y, again);
+    ck_assert_str_eq(x.data, y.data);
+    hx_out_free(&x);
+    hx_out_free(&y);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *tests[] = { loss_falls, same_bits, metrics_after_a_crash, accumulation, not_finite, steps_and_memory,
+                             schedule, sampling, generation, evaluation, one_process_a_run };
+    return run_suite("train", setup, teardown, tests, HX_COUNT(tests));
+}
