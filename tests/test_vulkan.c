@@ -2,6 +2,7 @@
 //
 // Runs on the loader's first device; 77 (skipped) when this machine has no Vulkan device at all.
 #include "../runtime/dev.h"
+#include "../runtime/fault.h"
 #include "../runtime/log.h"
 #include "../runtime/vulkan/reflect.h"
 #include "../src/core/op.h"
@@ -524,6 +525,69 @@ START_TEST(timeout)
 }
 END_TEST
 
+#ifdef HX_FAULTS
+// Everything a training run does with the device, once, without stopping the test at an error.
+static hx_result whole_run(float *first)
+{
+    hx_dev_params p = { 0 };
+    hx_buf *buf[3] = { 0 };
+    hx_prog *prog = NULL;
+    hx_kernel k = chain_kernel(3);
+    chain_push push = { N, 1, 0 };
+    uint32_t groups[3] = { (N + LOCAL - 1) / LOCAL, 1, 1 };
+    uint64_t ticket;
+    double ms[2];
+    int n;
+    hx_result r = hx_vulkan_open(0, &p, &dev);
+    for (int i = 0; i < 3 && !r; i++)
+        r = hx_buf_new(dev, N * 4, (hx_buf_kind)i, "b", &buf[i]);
+    if (!r)
+        r = hx_prog_new(dev, true, "whole", &prog);
+    hx_binding up[2] = { { buf[1], 0, N * 4 }, { buf[0], 0, N * 4 } };
+    hx_binding down[2] = { { buf[0], 0, N * 4 }, { buf[2], 0, N * 4 } };
+    r = r ? r : hx_buf_write(buf[1], 0, (float[N]){ [N - 1] = 5 }, N * 4);
+    r = r ? r : hx_prog_dispatch(prog, &k, up, &push, groups);
+    r = r ? r : hx_prog_barrier(prog);
+    r = r ? r : hx_prog_cut(prog);
+    r = r ? r : hx_prog_dispatch(prog, &k, down, &push, groups);
+    r = r ? r : hx_prog_end(prog);
+    for (int i = 0; i < 2 && !r; i++)
+        r = hx_dev_submit(dev, &prog, 1, i, &ticket);
+    r = r ? r : hx_dev_wait(dev, ticket, 60000);
+    if (!r && hx_dev_get_caps(dev)->timestamp_ns)
+        r = hx_prog_times(prog, ms, 2, &n);
+    r = r ? r : hx_buf_read(buf[2], (N - 1) * 4, first, 4);
+    hx_prog_free(&prog);
+    for (int i = 0; i < 3; i++)
+        hx_buf_free(&buf[i]);
+    hx_dev_close(&dev);
+    return r;
+}
+
+// Call number k fails, for every k and every kind of error: a clear result, and all is freed.
+START_TEST(faults)
+{
+    static const struct { const char *name; hx_result r; } codes[] = {
+        { "DEVICE_LOST", HX_E_LOST }, { "OUT_OF_DEVICE_MEMORY", HX_E_NOMEM },
+        { "OUT_OF_HOST_MEMORY", HX_E_NOMEM }, { "INITIALIZATION_FAILED", HX_E_NODEVICE } };
+    int failed = 0;
+    for (int k = 1, fine = 0; fine < 8; k++) {
+        char rows[64];
+        float first = 0;
+        snprintf(rows, sizeof rows, "vk:%d:%s", k, codes[k % 4].name);
+        hx_fault_set(rows);
+        hx_result r = whole_run(&first);
+        ck_assert_msg(r == HX_OK || r == codes[k % 4].r, "%s: %s", rows, hx_last_message());
+        ck_assert(r != HX_OK || first == 49);
+        fine = r ? 0 : fine + 1;
+        failed += r != HX_OK;
+    }
+    hx_fault_set("");
+    ck_assert_int_gt(failed, 30);
+}
+END_TEST
+#endif
+
 // ---- validation ---------------------------------------------------------------------------------
 
 static int64_t messages_of(const char *mode, const char *drop)
@@ -644,6 +708,9 @@ int main(int argc, char **argv)
     const TTest *const tests[] = {
         list, buffers, no_memory, programs, pieces, fill_and_copy, many, misfits, times, cache,
         no_driver, no_loader, timeout, reflection, kernels_on_the_floor, damaged_modules,
+#ifdef HX_FAULTS
+        faults,
+#endif
     };
     const TTest *const validation_tests[] = {
         valid_sync, valid_core, valid_gpu, dropped_barrier, dropped_at_cut,

@@ -147,7 +147,7 @@ void hx_vk_cache_open(hx_vk *d, bool use_disk)
     d->cache_hash = blob ? XXH3_64bits(blob, bytes) : 0;
     VkPipelineCacheCreateInfo info = { VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
         .initialDataSize = bytes, .pInitialData = blob };
-    if (d->fn.vkCreatePipelineCache(d->dev, &info, NULL, &d->cache))
+    if (HX_VK_CALL(d->fn.vkCreatePipelineCache(d->dev, &info, NULL, &d->cache)))
         d->cache = VK_NULL_HANDLE;
     free(blob);
 }
@@ -174,7 +174,7 @@ void hx_vk_cache_close(hx_vk *d)
     size_t bytes = 0;
     void *blob = NULL;
     if (!d->lost && d->cache && d->cache_path &&
-        !d->fn.vkGetPipelineCacheData(d->dev, d->cache, &bytes, NULL) && bytes)
+        !HX_VK_CALL(d->fn.vkGetPipelineCacheData(d->dev, d->cache, &bytes, NULL)) && bytes)
         blob = malloc(bytes);
     if (blob && !d->fn.vkGetPipelineCacheData(d->dev, d->cache, &bytes, blob) &&
         bytes <= MAX_BYTES - sizeof(header) && XXH3_64bits(blob, bytes) != d->cache_hash &&

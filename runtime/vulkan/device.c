@@ -1,6 +1,8 @@
 // device.c - opening and closing the Vulkan device, and its table of functions.
 #include "vk.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *text_of(VkResult r)
 {
@@ -23,6 +25,41 @@ static const char *text_of(VkResult r)
     }
 }
 
+#ifdef HX_FAULTS
+VkResult hx_vk_fault(const char *call)
+{
+    static const struct { const char *name; VkResult r; } codes[] = {
+        { "DEVICE_LOST", VK_ERROR_DEVICE_LOST },
+        { "OUT_OF_HOST_MEMORY", VK_ERROR_OUT_OF_HOST_MEMORY },
+        { "OUT_OF_DEVICE_MEMORY", VK_ERROR_OUT_OF_DEVICE_MEMORY },
+        { "FRAGMENTED_POOL", VK_ERROR_FRAGMENTED_POOL },
+        { "INITIALIZATION_FAILED", VK_ERROR_INITIALIZATION_FAILED },
+    };
+    // "d->fn.vkCreateBuffer(d->dev, ..." -> "vkCreateBuffer"
+    const char *at = strstr(call, "vk");
+    while (at && !(at[2] >= 'A' && at[2] <= 'Z'))
+        at = strstr(at + 1, "vk");
+    if (!at)
+        return VK_SUCCESS;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(at, "( "), at);
+    const char *what = hx_fault("vk", name);
+    for (int i = 0; what && i < HX_COUNT(codes); i++)
+        if (!strcmp(what, codes[i].name))
+            return codes[i].r;
+    return VK_SUCCESS;
+}
+#endif
+
+// Marks the device as lost and lets it come to rest, which Vulkan promises for lost devices, so
+// that what it used can be freed.
+static void lose(hx_vk *d)
+{
+    if (!d->lost && d->queue)
+        d->fn.vkDeviceWaitIdle(d->dev);
+    d->lost = true;
+}
+
 hx_result hx_vk_fail(hx_vk *d, VkResult r, const char *what)
 {
     const char *name = d ? d->gpu.caps.name : "Vulkan";
@@ -37,7 +74,7 @@ hx_result hx_vk_fail(hx_vk *d, VkResult r, const char *what)
                        text_of(r), r);
     case VK_ERROR_DEVICE_LOST:
         if (d)
-            d->lost = true;
+            lose(d);
         return hx_fail(HX_E_LOST, "%s: the device was lost in %s: the driver reset it, often "
             "because one submit ran too long [E-VK-LOST]", name, what);
     case VK_ERROR_INITIALIZATION_FAILED:

@@ -352,7 +352,7 @@ VkResult hx_vk_gpu_open(const hx_vk_gpu *gpu, VkDevice *out)
     VkDeviceCreateInfo info = { VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &f.top,
         .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
         .enabledExtensionCount = n_ext, .ppEnabledExtensionNames = ext };
-    return vkCreateDevice(gpu->phys, &info, NULL, out);
+    return HX_VK_CALL(vkCreateDevice(gpu->phys, &info, NULL, out));
 }
 
 // Preference for a type that has every needed flag; larger is better.

@@ -94,7 +94,7 @@ static void choose_checks(VkValidationFeaturesEXT *f, VkValidationFeatureEnableE
 static hx_result create(hx_vk *d, const VkInstanceCreateInfo *info, VkInstance *out,
                         const char **note)
 {
-    VkResult r = vkCreateInstance(info, NULL, out);
+    VkResult r = HX_VK_CALL(vkCreateInstance(info, NULL, out));
     if (r == VK_ERROR_INCOMPATIBLE_DRIVER) {
         *note = no_driver_note();
         return hx_fail(HX_E_NODEVICE, "%s [E-VK-NODRIVER]", *note);
@@ -163,7 +163,7 @@ static hx_result open_instance(hx_vk *d, VkInstance *instance, const char **note
 static hx_result physical(VkInstance instance, VkPhysicalDevice *phys, uint32_t *n,
                           const char **note)
 {
-    VkResult r = vkEnumeratePhysicalDevices(instance, n, phys);
+    VkResult r = HX_VK_CALL(vkEnumeratePhysicalDevices(instance, n, phys));
     if (r < 0)
         return hx_vk_fail(NULL, r, "listing Vulkan devices");
     if (!*n) {

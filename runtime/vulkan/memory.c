@@ -147,9 +147,10 @@ static hx_result block_new(hx_vk *d, uint32_t type, int64_t bytes, hx_vk_block *
     VkMemoryAllocateInfo info = { VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
         .allocationSize = (VkDeviceSize)bytes, .memoryTypeIndex = type };
     VkMemoryPropertyFlags flags = d->gpu.memory.memoryTypes[type].propertyFlags;
-    VkResult r = d->fn.vkAllocateMemory(d->dev, &info, NULL, &b->memory);
+    VkResult r = HX_VK_CALL(d->fn.vkAllocateMemory(d->dev, &info, NULL, &b->memory));
     if (!r && (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)) {
-        r = d->fn.vkMapMemory(d->dev, b->memory, 0, VK_WHOLE_SIZE, 0, (void **)&b->map);
+        r = HX_VK_CALL(d->fn.vkMapMemory(d->dev, b->memory, 0, VK_WHOLE_SIZE, 0,
+                                         (void **)&b->map));
         if (r)
             d->fn.vkFreeMemory(d->dev, b->memory, NULL);
     }

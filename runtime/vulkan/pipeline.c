@@ -1,5 +1,6 @@
 // pipeline.c - compute pipelines, made once for each kernel and its specialization constants.
 #include "vk.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -95,10 +96,12 @@ static hx_result make_pipeline(hx_vk *d, const hx_kernel *k, const hx_reflect *r
             .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
             .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module, .pName = "main",
             .pSpecializationInfo = &spec } };
-    VkResult made = d->fn.vkCreateComputePipelines(d->dev, d->cache, 1, &info, NULL, out);
+    VkResult made = HX_VK_CALL(d->fn.vkCreateComputePipelines(d->dev, d->cache, 1, &info, NULL,
+                                                              out));
     d->fn.vkDestroyShaderModule(d->dev, module, NULL);
-    HX_VK_TRY(d, made, k->name);
-    return HX_OK;
+    char what[96];
+    snprintf(what, sizeof what, "compiling kernel %.64s", k->name);
+    return made ? hx_vk_fail(d, made, what) : HX_OK;
 }
 
 static void pipeline_free(hx_vk *d, hx_vk_pipeline *p)

@@ -92,7 +92,7 @@ hx_result hx_vk_prog_new(hx_dev *dev, bool profile, const char *name, hx_prog **
     snprintf(p->name, sizeof p->name, "%s", name);
     VkCommandPoolCreateInfo info = { VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
         .queueFamilyIndex = d->gpu.family };
-    VkResult made = d->fn.vkCreateCommandPool(d->dev, &info, NULL, &p->commands);
+    VkResult made = HX_VK_CALL(d->fn.vkCreateCommandPool(d->dev, &info, NULL, &p->commands));
     hx_result r = made ? hx_vk_fail(d, made, "making a command pool") : piece_begin(p);
     if (r) {
         hx_vk_prog_free(&p->base);
@@ -287,12 +287,14 @@ hx_result hx_vk_prog_times(hx_prog *prog, double *ms, int cap, int *n)
     while (*n < p->n_timed && *n < cap) {
         int first = 2 * *n / HX_VK_QUERIES * HX_VK_QUERIES;
         int count = (int)hx_min(2 * hx_min(p->n_timed, cap) - first, HX_VK_QUERIES);
-        VkResult r = d->fn.vkGetQueryPoolResults(d->dev, p->query[first / HX_VK_QUERIES], 0,
-            (uint32_t)count, (size_t)count * 8, tick, 8, VK_QUERY_RESULT_64_BIT);
+        VkResult r = HX_VK_CALL(d->fn.vkGetQueryPoolResults(d->dev,
+            p->query[first / HX_VK_QUERIES], 0, (uint32_t)count, (size_t)count * 8, tick, 8,
+            VK_QUERY_RESULT_64_BIT));
         if (r == VK_NOT_READY)
             return hx_fail(HX_E_USAGE, "program %s has not finished a run: wait for it before "
                 "asking for times [E-VK-TIMES]", p->name);
-        HX_VK_TRY(d, r, "reading timestamps");
+        if (r)
+            return hx_vk_fail(d, r, "reading timestamps");
         for (int i = 0; i < count; i += 2)
             ms[(*n)++] = (double)((tick[i + 1] - tick[i]) & d->gpu.timestamp_mask) *
                          d->gpu.caps.timestamp_ns * 1e-6;

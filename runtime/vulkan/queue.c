@@ -49,14 +49,13 @@ static hx_result wait_for(hx_vk *d, uint64_t ticket, uint64_t timeout_ns)
 {
     VkSemaphoreWaitInfo info = { VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1,
         .pSemaphores = &d->timeline, .pValues = &ticket };
-    VkResult r = d->fn.vkWaitSemaphores(d->dev, &info, timeout_ns);
+    VkResult r = HX_VK_CALL(d->fn.vkWaitSemaphores(d->dev, &info, timeout_ns));
     if (r == VK_TIMEOUT) {
         d->lost = d->hung = true;
         return hx_fail(HX_E_LOST, "%s: still busy after %.1f s: given up; it may hang "
             "[E-VK-TIMEOUT]", d->gpu.caps.name, (double)timeout_ns * 1e-9);
     }
-    HX_VK_TRY(d, r, "waiting for work");
-    return HX_OK;
+    return r ? hx_vk_fail(d, r, "waiting for work") : HX_OK;
 }
 
 hx_result hx_vk_wait(hx_dev *dev, uint64_t ticket, int64_t timeout_ms)

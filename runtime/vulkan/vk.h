@@ -4,6 +4,7 @@
 // device was lost, and waits for nothing then.
 #pragma once
 #include "../dev.h"
+#include "../fault.h"
 #include "../log.h"
 #include "reflect.h"
 #include <volk.h>
@@ -104,8 +105,20 @@ void hx_vk_quirks(hx_vk_gpu *gpu);
 // device.c
 // Turns a Vulkan error into a result; `what` names the step in the user's words.
 hx_result hx_vk_fail(hx_vk *d, VkResult r, const char *what) __attribute__((nonnull(3)));
-#define HX_VK_TRY(d, call, what) \
-    do { VkResult vk_ = (call); if (vk_) return hx_vk_fail((d), vk_, (what)); } while (0)
+// Every call that can fail goes through here, so that HX_FAULT="vk:vkCreateBuffer:2:DEVICE_LOST"
+// can make it fail instead (runtime/fault.h).
+#ifdef HX_FAULTS
+VkResult hx_vk_fault(const char *call);    // VK_SUCCESS: make the call
+#define HX_VK_CALL(call) ({ VkResult vk_ = hx_vk_fault(#call); vk_ ? vk_ : (call); })
+#else
+#define HX_VK_CALL(call) (call)
+#endif
+#define HX_VK_TRY(d, call, what)                                    \
+    do {                                                            \
+        VkResult try_vk_ = HX_VK_CALL(call);                        \
+        if (try_vk_)                                                \
+            return hx_vk_fail((d), try_vk_, (what));                \
+    } while (0)
 hx_result hx_vk_check(const hx_vk *d);     // HX_E_LOST after the device was lost
 
 // memory.c
