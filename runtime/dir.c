@@ -172,9 +172,9 @@ const char *hx_path_dir(hx_arena *a, const char *path)
     return s;
 }
 
-// Bytes of the well-formed, printable UTF-8 character at s; 0 if there is none.
-static int printable(const unsigned char *s)
+int hx_char_bytes(const char *text)
 {
+    const unsigned char *s = (const unsigned char *)text;
     if (s[0] < 0x80)
         return s[0] >= 0x20 && s[0] != 0x7f;
     int n = s[0] >= 0xc2 && s[0] < 0xe0   ? 2
@@ -198,8 +198,8 @@ const char *hx_printable(hx_arena *a, const char *s)
 {
     char out[NAME_BYTES + 8];
     int at = 0;
-    for (const unsigned char *p = (const unsigned char *)s; *p;) {
-        int n = printable(p);
+    for (const char *p = s; *p;) {
+        int n = hx_char_bytes(p);
         if (at + (n ? n : 4) > NAME_BYTES) {
             memcpy(out + at, "...", 3);
             at += 3;
@@ -208,7 +208,7 @@ const char *hx_printable(hx_arena *a, const char *s)
         if (n)
             memcpy(out + at, p, (size_t)n);
         else
-            snprintf(out + at, 5, "\\x%02x", *p);
+            snprintf(out + at, 5, "\\x%02x", (unsigned char)*p);
         at += n ? n : 4;
         p += n ? n : 1;
     }

@@ -60,5 +60,7 @@ hx_result hx_lock(const char *path, int *fd);
 
 const char *hx_path_join(hx_arena *a, const char *dir, const char *name);  // absolute names win
 const char *hx_path_dir(hx_arena *a, const char *path);                    // "." if there is none
+// Bytes of the well-formed UTF-8 character at s that may be printed; 0 for everything else.
+int hx_char_bytes(const char *s);
 // A name as it may be printed: control characters and broken UTF-8 as \xNN, cut at 120 bytes.
 const char *hx_printable(hx_arena *a, const char *s);

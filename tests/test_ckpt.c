@@ -311,7 +311,7 @@ END_TEST
 
 START_TEST(strict)
 {
-    float q[64];
+    float *q = hx_alloc(arena, (size_t)ps->bytes);
     hx_st *st;
     const int64_t s2[] = { 3, 5 }, s2t[] = { 5, 3 }, s1[] = { 7 }, s3[] = { 3 }, s4[] = { 4 };
     const hx_st_item all[] = { { "layers.0.weight", HX_ST_F32, 2, s2, q },

@@ -210,6 +210,26 @@ static hx_result parse(build *b, const char *text, int64_t n)
     return r;
 }
 
+// libfyaml 0.7 never comes back from a directive with broken UTF-8 in it, so it gets neither.
+static hx_result check_text(const build *b, const char *text, int64_t n)
+{
+    hx_conf at = { .file = b->file, .line = 1, .column = 1 };
+    for (int64_t i = 0; i < n;) {
+        bool end = text[i] == '\n';
+        int k = end || text[i] == '\t' || text[i] == '\r' ? 1 : hx_char_bytes(text + i);
+        if (!k)
+            return hx_conf_fail(&at,
+                                "the byte 0x%02x is no part of a text in UTF-8 [E-CONF-SYNTAX]",
+                                (unsigned char)text[i]);
+        if (text[i] == '%' && at.column == 1)
+            return hx_conf_fail(&at, "directives are not taken [E-CONF-SYNTAX]");
+        at.line += end;
+        at.column = end ? 1 : at.column + 1;
+        i += k;
+    }
+    return HX_OK;
+}
+
 hx_result hx_conf_parse(hx_arena *arena, const char *file, const char *text, int64_t n,
                         hx_conf **root)
 {
@@ -220,12 +240,14 @@ hx_result hx_conf_parse(hx_arena *arena, const char *file, const char *text, int
         return hx_fail(HX_E_INPUT,
                        "%s has %lld bytes, a configuration has at most %d [E-CONF-SIZE]", b.file,
                        (long long)n, HX_CONF_MAX_BYTES);
-    if (memchr(text, 0, (size_t)n))
-        return hx_fail(HX_E_INPUT, "%s holds a zero byte: it is not a text [E-CONF-SYNTAX]",
-                       b.file);
     // a byte order mark says nothing in UTF-8
     if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3))
         text += 3, n -= 3;
+    char *copy = hx_alloc(arena, (size_t)n + 1);
+    if (!copy)
+        return HX_E_NOMEM;
+    text = memcpy(copy, text, (size_t)n);
+    HX_TRY(check_text(&b, text, n));
     HX_TRY(parse(&b, text, n));
     bool nothing = !b.root || (b.root->kind == HX_NODE_SCALAR && !b.root->quoted &&
                                !strcmp(b.root->text, "null"));

@@ -78,6 +78,8 @@ static hx_result next(source *s, uint8_t *buf, int64_t *n)
 static hx_result read_plain(hx_text *t, source *s, uint8_t *buf)
 {
     (void)buf;
+    if (!s->size)
+        return HX_OK;
     HX_TRY(reserve(t, s->size, s->path));
     HX_TRY(hx_file_pread(s->fd, s->path, t->data + t->size, s->size, 0));
     t->size += s->size;
