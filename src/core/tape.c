@@ -125,12 +125,12 @@ static int new_storage(hx_tape *t, hx_place place, int64_t elems, int64_t at, co
 
 static hx_t new_value(hx_tape *t, int storage, bool is_int, int rank, const int64_t *shape, int node)
 {
+    hx_value v = { .rank = rank, .is_int = is_int, .storage = storage, .node = node };
+    memcpy(v.shape, shape, (size_t)rank * sizeof *shape);   // may be another value's, which moves
+    v.ld = last_dim(&v);
     if (storage < 0 || !grow((void **)&t->value, t->n_value, &t->cap_value, sizeof *t->value))
         return no_memory(t);
-    hx_value *v = &t->value[t->n_value];
-    *v = (hx_value){ .rank = rank, .is_int = is_int, .storage = storage, .node = node };
-    memcpy(v->shape, shape, (size_t)rank * sizeof *shape);
-    v->ld = last_dim(v);
+    t->value[t->n_value] = v;
     return (hx_t){ t, t->n_value++ };
 }
 

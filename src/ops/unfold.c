@@ -36,9 +36,14 @@ static void unfold_task(void *ctx, int64_t task)
         float *restrict u = (float *)c->a[1] + row * d * k;
         for (int64_t p = 0; p < k; p++) {
             int64_t t = row % m * a->stride - (k - 1) + p;
+            if (t < 0) {
+                for (int64_t i = 0; i < d; i++)
+                    u[i * k + p] = 0;
+                continue;
+            }
             const float *restrict x = (const float *)c->a[0] + (row / m * c->dim[T] + t) * c->ld[0];
             for (int64_t i = 0; i < d; i++)
-                u[i * k + p] = t < 0 ? 0 : x[i];
+                u[i * k + p] = x[i];
         }
     }
 }
