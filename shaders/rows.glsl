@@ -14,11 +14,18 @@ uint rows_row() { return hx_group() * (256 / LANES) + gl_LocalInvocationIndex / 
 // invocation of the workgroup must call it.
 ROWS_SUM rows_sum(ROWS_SUM v)
 {
-    uint first = gl_LocalInvocationIndex - rows_lane();
+    uint lane = rows_lane(), first = gl_LocalInvocationIndex - lane;
     barrier();                             // the sums before may still be read
     rows_part[gl_LocalInvocationIndex] = v;
     barrier();
+    if (LANES > 16) {
+        if (lane < 16) {
+            for (uint k = lane + 16; k < LANES; k += 16) v += rows_part[first + k];
+            rows_part[first + lane] = v;
+        }
+        barrier();
+    }
     ROWS_SUM sum = ROWS_SUM(0);
-    for (uint k = 0; k < LANES; k++) sum += rows_part[first + k];
+    for (uint k = 0; k < min(LANES, 16); k++) sum += rows_part[first + k];
     return sum;
 }
