@@ -6,6 +6,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#ifdef HX_FAULTS
+enum { HAVE_FAULTS = 1 };
+#else
+enum { HAVE_FAULTS = 0 };                  // tests of faults return at once
+#endif
+
 static hx_arena *arena;
 static char scratch[64];
 

@@ -81,7 +81,7 @@ START_TEST(refused)
         ck_assert_int_eq(GET(&t, 0, at("a")), HX_E_INPUT);
     }
     hx_fault_set("io:read:1:EIO");
-    ck_assert_int_eq(GET(&t, 0, at("a")), HX_E_IO);
+    ck_assert(!HAVE_FAULTS || GET(&t, 0, at("a")) == HX_E_IO);
     ck_assert_ptr_null(t);
 }
 END_TEST

@@ -10,16 +10,18 @@ static const char *const metadata[] = { "model",         "source",  "reference",
 
 static hx_result no_model(hx_arena *arena, const hx_conf *name)
 {
-    const char *words[64] = { 0 };
+    const char *words[64] = { 0 }, *all = "";
     int n = 0;
-    for (; n < hx_n_models && n < HX_COUNT(words); n++)
+    for (; n < hx_n_models && n < HX_COUNT(words) && all; n++) {
         words[n] = hx_models[n]->name;
+        all = hx_sprintf(arena, "%s%s%s", all, n ? " | " : "", words[n]);
+    }
     const char *near = hx_nearest(name->text, words, n), *shown = hx_printable(arena, name->text);
-    return near ? hx_conf_fail(name, "no model is called '%s'; did you mean '%s'? [E-MODEL]", shown,
-                               near)
-                : hx_conf_fail(name,
-                               "no model is called '%s'; there are %d, the first is '%s' [E-MODEL]",
-                               shown, n, n ? words[0] : "");
+    if (near)
+        return hx_conf_fail(name, "no model is called '%s'; did you mean '%s'? [E-MODEL]", shown,
+                            near);
+    return hx_conf_fail(name, "no model is called '%s'; there are: %s [E-MODEL]", shown,
+                        all ? all : "");
 }
 
 hx_result hx_case_fill(hx_arena *arena, const hx_conf *name, const hx_conf *map, const char *path,
