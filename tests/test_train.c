@@ -212,8 +212,8 @@ START_TEST(steps_and_memory)
     hx_run_conf *c = CONF("train.accumulate=3");
     hx_dev *host = open_dev("host", 2), *null = open_dev("null", 0);
     hx_rig rig = {0}, planned = {0};
-    ck_ok(hx_rig_new(host, c, &rig));
-    ck_ok(hx_rig_new(null, c, &planned));
+    ck_ok(hx_rig_new(host, c, false, &rig));
+    ck_ok(hx_rig_new(null, c, false, &planned));
     ck_assert_int_eq(hx_dev_get_stats(host).bytes_peak, hx_dev_get_stats(null).bytes_peak);
 
     int64_t n = 3 * 4 * 49;
@@ -298,7 +298,7 @@ START_TEST(generation)
     hx_rig rig = {0};
     hx_generator *g = NULL;
     hx_pass *p = NULL;
-    ck_ok(hx_rig_new(d, c, &rig));
+    ck_ok(hx_rig_new(d, c, false, &rig));
     ck_ok(hx_engine_init(rig.engine, 11));
     hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = hx_engine_memory(rig.engine, HX_PARAM) };
     ck_ok(hx_generator_new(d, &rig.net, shared, &g));
@@ -338,7 +338,7 @@ START_TEST(evaluation)
     hx_rig rig = {0};
     hx_text *x = NULL;
     hx_evaluation a, b;
-    ck_ok(hx_rig_new(d, c, &rig));
+    ck_ok(hx_rig_new(d, c, false, &rig));
     ck_ok(hx_engine_init(rig.engine, 11));
     ck_ok(hx_text_read(&(hx_strs){ 1, { at("text.txt") } }, 0, &x));
     hx_memory *params = hx_engine_memory(rig.engine, HX_PARAM);

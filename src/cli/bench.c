@@ -11,12 +11,13 @@
 #include "../train/rig.h"
 #include "cli.h"
 
-typedef struct bench_opts { const char *config, *json; hx_strs set; int32_t reps; } bench_opts;
+typedef struct bench_opts { const char *config, *json; hx_strs set; int32_t reps; bool profile; } bench_opts;
 #define O(type, member, def, lo, hi, help) { #member, type, offsetof(bench_opts, member), def, lo, hi, help }
 static const hx_field bench_fields[] = {
     O(HX_STR, config, "", 0, 0, "time training steps of this configuration instead, on made-up text"),
     O(HX_STRS, set, "[]", 0, 0, "with --config: replace one value, key=value; may be repeated"),
     O(HX_I32, reps, "5", 1, 100000, "runs to take the fastest of (operators), or the median of (steps)"),
+    O(HX_BOOL, profile, "false", 0, 0, "with --config: what the time of a step goes to, by kernel"),
     O(HX_STR, json, "", 0, 0, "write results to this file, - for stdout"),
     {0}
 };
@@ -302,6 +303,53 @@ static hx_result time_steps(hx_engine *e, const int32_t *ids, int reps, double *
     return hx_engine_result(e, &l);
 }
 
+// Time, work and traffic of all dispatches of one kernel.
+typedef struct share { const char *name; int n; double ms, flops, bytes; } share;
+typedef struct profile { share row[256]; int n; double ms; } profile;
+
+static void add_share(void *user, const hx_plan *p, const hx_step *s, double ms)
+{
+    profile *f = user;
+    const char *name = s->row ? s->row->name : p->tape->node[s->node].op->name;
+    int i = 0;
+    while (i < f->n && strcmp(f->row[i].name, name))
+        i++;
+    if (i == HX_COUNT(f->row))
+        return;
+    if (i == f->n)
+        f->row[f->n++] = (share){ .name = name };
+    f->row[i].n++;
+    f->row[i].ms += ms;
+    f->row[i].flops += s->flops;
+    f->row[i].bytes += (double)s->bytes;
+    f->ms += ms;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    double x = ((const share *)a)->ms, y = ((const share *)b)->ms;
+    return (x < y) - (x > y);
+}
+
+static hx_result put_profile(hx_engine *e, json_t *list, bool print)
+{
+    profile f = {0};
+    HX_TRY(hx_engine_profile(e, add_share, &f));
+    qsort(f.row, (size_t)f.n, sizeof *f.row, by_time);
+    if (print)
+        printf("%-26s %6s %10s %5s %10s %9s\n", "kernel", "times", "ms", "", "GFLOP/s", "GB/s");
+    for (int i = 0; i < f.n; i++) {
+        const share *r = &f.row[i];
+        double ms = r->ms > 0 ? r->ms : 1e-9;
+        if (print)
+            printf("%-26s %6d %10.3f %4.0f%% %10.1f %9.1f\n", r->name, r->n, r->ms, 100 * r->ms / f.ms,
+                   r->flops / ms * 1e-6, r->bytes / ms * 1e-6);
+        json_array_append_new(list, json_pack("{ss si sf sf sf}", "kernel", r->name, "times", r->n, "ms", r->ms,
+            "gflops", r->flops / ms * 1e-6, "gbs", r->bytes / ms * 1e-6));
+    }
+    return HX_OK;
+}
+
 static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_rig *rig, json_t *list, bool print)
 {
     const bench_opts *o = c->opts;
@@ -330,7 +378,7 @@ static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_
         1e3 * (double)tokens / median, "gflops", f.flops / median * 1e-6, "gbs", (double)f.traffic / median * 1e-6,
         "dispatches", (json_int_t)f.dispatches, "levels", (json_int_t)f.levels, "peak_bytes",
         (json_int_t)hx_dev_get_stats(d).bytes_peak));
-    return HX_OK;
+    return o->profile ? put_profile(rig->engine, list, print) : HX_OK;
 }
 
 static hx_result bench_steps(hx_cli *c, hx_dev *d, json_t *list, bool print)
@@ -339,7 +387,7 @@ static hx_result bench_steps(hx_cli *c, hx_dev *d, json_t *list, bool print)
     hx_run_conf *k;
     hx_rig rig = {0};
     HX_TRY(hx_run_conf_read(c->arena, o->config, o->set.v, o->set.n, &k));
-    hx_result r = hx_rig_new(d, k, &rig);
+    hx_result r = hx_rig_new(d, k, o->profile, &rig);
     if (!r)
         r = run_steps(c, d, k, &rig, list, print);
     hx_rig_done(&rig);

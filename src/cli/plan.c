@@ -98,7 +98,7 @@ static hx_result run(hx_cli *c)
     HX_TRY(hx_run_conf_read(c->arena, c->args[0], o->set.v, o->set.n, &k));
     hx_result r = hx_cli_open(c, "null", &dev);
     if (!r)
-        r = hx_rig_new(dev, k, &rig);
+        r = hx_rig_new(dev, k, false, &rig);
     if (!r)
         r = show(c, k, dev, &rig);
     hx_rig_done(&rig);

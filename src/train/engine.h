@@ -10,7 +10,7 @@ typedef struct hx_engine_conf {
     const hx_optim *optim;
     hx_optim_conf   optim_conf;
     double          clip_norm;             // largest norm of the whole gradient; <= 0: none
-    bool            profile;               // record with timestamps (hx_engine_times)
+    bool            profile;               // record with timestamps (hx_engine_profile)
 } hx_engine_conf;
 
 // Means over the micro-batches of a step, or over the batches of an evaluation.
@@ -43,6 +43,11 @@ const char *hx_engine_part(const hx_engine *e, int i);     // name of part[i]; N
 hx_result hx_engine_read(hx_engine *e, hx_place place, void *arena);
 hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena);
 hx_memory *hx_engine_memory(hx_engine *e, hx_place place); // for passes that share the parameters
+
+// Calls put() with every dispatch of the last finished step and its time on the device. Only with
+// hx_engine_conf.profile and a device that has timestamps; no step may be pending.
+hx_result hx_engine_profile(hx_engine *e, void (*put)(void *user, const hx_plan *p, const hx_step *s, double ms),
+                            void *user);
 
 // What one step is made of, for `htxvk plan`.
 typedef struct hx_engine_facts {

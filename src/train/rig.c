@@ -6,13 +6,13 @@
 
 // ---- device side --------------------------------------------------------------------------
 
-static hx_result make_engine(hx_dev *dev, const hx_run_conf *c, hx_rig *out)
+static hx_result make_engine(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *out)
 {
     const hx_optim *o = hx_optim_find(c->optim.name);
     if (!o)
         return hx_fail(HX_E_INPUT, "optim.name: there is no optimizer '%s' [E-CONF-VALUE]", c->optim.name);
     hx_engine_conf k = { .batch = c->train.batch, .tokens = (int64_t)c->train.seq_len + 1,
-        .accumulate = c->train.accumulate, .optim = o, .clip_norm = c->train.clip_norm,
+        .accumulate = c->train.accumulate, .optim = o, .clip_norm = c->train.clip_norm, .profile = profile,
         .optim_conf = { (float)c->optim.betas.v[0], (float)c->optim.betas.v[1], c->optim.eps,
                         c->optim.weight_decay } };
     return hx_engine_new(dev, &out->net, &k, &out->engine);
@@ -27,12 +27,12 @@ static hx_result make_generator(hx_dev *dev, const hx_run_conf *c, hx_rig *out)
     return hx_generator_prepare(out->gen, hx_max(prompt, 1) + c->sample.length - 1);
 }
 
-hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, hx_rig *out)
+hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *out)
 {
     *out = (hx_rig){0};
     hx_result r = hx_net_init(&out->net, c->model, c->model_conf);
     if (!r)
-        r = make_engine(dev, c, out);
+        r = make_engine(dev, c, profile, out);
     if (!r && c->sample.every > 0)
         r = make_generator(dev, c, out);
     if (r)

@@ -8,7 +8,8 @@
 typedef struct hx_rig { hx_net net; hx_engine *engine; hx_generator *gen; } hx_rig;
 // Plans and allocates all that training as configured will ever need on `dev`, so that a run that
 // does not fit fails at once, and `htxvk plan` can ask a null device how much it is.
-hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, hx_rig *out);
+// profile: programs carry timestamps, see hx_engine_profile.
+hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *out);
 void      hx_rig_done(hx_rig *r);
 
 enum { HX_TRAIN_TEXT, HX_VALID_TEXT, HX_TEST_TEXT, HX_N_TEXTS };

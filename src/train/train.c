@@ -466,7 +466,7 @@ static hx_result init(hx_trainer *t)
 {
     const hx_run_conf *c = t->c;
     HX_TRY(hx_corpus_read(c, &t->corpus));
-    HX_TRY(hx_rig_new(t->dev, c, &t->rig));
+    HX_TRY(hx_rig_new(t->dev, c, false, &t->rig));
     t->ids = hx_new(t->arena, int32_t, step_samples(c) * ((int64_t)c->train.seq_len + 1));
     return t->ids ? HX_OK : HX_E_NOMEM;
 }
