@@ -11,6 +11,7 @@
 #include <glob.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -567,6 +568,23 @@ static hx_result whole_run(float *first)
     return r;
 }
 
+// The same in a process of its own (some drivers can be opened a few dozen times only), whose exit
+// status is the result, or 100 when nothing failed and the numbers are wrong.
+static int run_apart(const char *rows)
+{
+    int status = -1;
+    pid_t child = fork();
+    if (!child) {
+        float first = 0;
+        hx_fault_set(rows);
+        hx_result r = whole_run(&first);
+        exit(r ? (int)r : first == 49 ? 0 : 100);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFEXITED(status), "%s: ended by signal %d", rows, WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
 // Call number k fails, for every k and every kind of error: a clear result, and all is freed.
 START_TEST(faults)
 {
@@ -576,16 +594,12 @@ START_TEST(faults)
     int failed = 0;
     for (int k = 1, fine = 0; fine < 8; k++) {
         char rows[64];
-        float first = 0;
         snprintf(rows, sizeof rows, "vk:%d:%s", k, codes[k % 4].name);
-        hx_fault_set(rows);
-        hx_result r = whole_run(&first);
-        ck_assert_msg(r == HX_OK || r == codes[k % 4].r, "%s: %s", rows, hx_last_message());
-        ck_assert(r != HX_OK || first == 49);
+        int r = run_apart(rows);
+        ck_assert_msg(r == HX_OK || r == (int)codes[k % 4].r, "%s: ended with %d", rows, r);
         fine = r ? 0 : fine + 1;
         failed += r != HX_OK;
     }
-    hx_fault_set("");
     ck_assert_int_gt(failed, 30);
 }
 END_TEST
