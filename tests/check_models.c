@@ -1,9 +1,11 @@
 // check_models.c - what every model must satisfy, in fp64 through the references:
 //   gradient  of the total loss, for every parameter, against central differences
 //   reach     changing token i changes exactly the logits that an independent enumeration names
+//   device    the same reach, and the same bits in every run, on the host and each Vulkan device in fp32
 //   counts    the published configurations have as many parameters as the reference class
 #include "src/core/interp.h"
 #include "src/core/model.h"
+#include "src/train/pass.h"
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -269,6 +271,83 @@ START_TEST(reach)
 }
 END_TEST
 
+// ---- devices -----------------------------------------------------------------------------
+
+// The parameters of start(), in fp32.
+static void write_params(subject *s, hx_memory *m)
+{
+    float *all = calloc((size_t)s->params->bytes / 4 + 1, sizeof *all), *init = malloc((size_t)s->params->bytes + 4);
+    for (int i = 0; i < s->params->n; i++) {
+        const hx_param *p = &s->params->list[i];
+        hx_param_init(p, 7, init);
+        for (int64_t k = 0; k < p->elems && !p->buffer; k++)
+            all[p->at / 4 + k] = (float)(init[k] + 0.1 * sin((double)(17 * k + 3 * i)));
+    }
+    ok(hx_memory_write(m, 0, all, s->params->bytes));
+    free(all);
+    free(init);
+}
+
+static void logits_of(hx_pass *p, const small *c, const real *ids, float *out)
+{
+    int32_t id[256];
+    for (int64_t i = 0; i < c->batch * c->tokens; i++)
+        id[i] = (int32_t)ids[i];
+    ok(hx_pass_write(p, id, 0));
+    ok(hx_pass_run(p));
+    ok(hx_pass_read(p, hx_pass_find(p, "logits"), out));
+}
+
+static void reach_on(const char *select, int which)
+{
+    const small *c = &cases[which];
+    subject s;
+    hx_dev *d;
+    hx_pass *p;
+    real ids[256];
+    open_model(&s, c->model, c->conf);
+    hx_net net = { s.model, s.conf, s.params, s.self };
+    ok(hx_dev_open(&(hx_dev_params){ .select = select, .threads = 2 }, &d));
+    ok(hx_pass_new(d, &net, HX_FOR_PARITY, c->batch, c->tokens, HX_PASS_FORWARD, &p));
+    ok(hx_pass_bind(p, (hx_memory *[HX_N_PLACES]){0}));
+    write_params(&s, p->mem[HX_PARAM]);
+    int64_t V = s.model->size(s.conf, "num_tokens"), n = c->tokens - 1, size = c->batch * n * V;
+    draw_ids(c, V, ids);
+    set want[MAX_N];
+    logits_reach(&shapes[which], (int)n, want);
+    float *before = hx_new(s.arena, float, size), *after = hx_new(s.arena, float, size);
+    logits_of(p, c, ids, before);
+    logits_of(p, c, ids, after);
+    ck_assert_msg(!memcmp(before, after, sizeof(float) * (size_t)size), "[%s] on %s: two runs differ", c->conf, select);
+    for (int i = 0; i < n; i++) {
+        real keep = ids[i];
+        ids[i] = (real)(((int)keep + 1) % (int)V);
+        logits_of(p, c, ids, after);
+        ids[i] = keep;
+        for (int q = 0; q < c->batch * n; q++) {
+            bool changed = memcmp(before + q * V, after + q * V, sizeof(float) * (size_t)V) != 0;
+            bool may = q < n && (want[q] >> i & 1);
+            ck_assert_msg(changed == may, "[%s] on %s: token %d %s the logits of position %d of row %d", c->conf,
+                select, i, changed ? "changes" : "does not change", (int)(q % n), (int)(q / n));
+        }
+    }
+    hx_pass_free(&p);
+    hx_dev_close(&d);
+    close_model(&s);
+}
+
+START_TEST(device)
+{
+    hx_dev_info list[8];
+    int n;
+    const char *note;
+    ok(hx_dev_list(list, HX_COUNT(list), &n, &note));
+    for (int i = 0; i < n; i++)
+        if (!*list[i].why_not)
+            reach_on(list[i].selector, _i);
+}
+END_TEST
+
 START_TEST(counts)
 {
     static const struct { const char *conf; int64_t count; int entries; } known[] = {
@@ -299,6 +378,7 @@ int main(void)
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, gradient, 0, HX_COUNT(cases));
     tcase_add_loop_test(c, reach, 0, HX_COUNT(cases));
+    tcase_add_loop_test(c, device, 0, HX_COUNT(cases));
     tcase_add_test(c, counts);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
