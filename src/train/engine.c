@@ -90,6 +90,47 @@ static hx_result make_slots(hx_engine *e)
     return HX_OK;
 }
 
+// All activations share one arena: plans never run at the same time.
+static int64_t temp_bytes(const hx_engine *e)
+{
+    int64_t temp = hx_max(e->optim_plan->temp_bytes, e->eval->plan->temp_bytes);
+    for (int i = 0; i < 2; i++)
+        temp = hx_max(temp, e->micro[i] ? e->micro[i]->plan->temp_bytes : 0);
+    return temp;
+}
+
+static const char *mib(hx_arena *a, int64_t bytes)
+{
+    const char *s = hx_sprintf(a, "%.1f MiB", (double)bytes / 1048576);
+    return s ? s : "";
+}
+
+// What would fit: activations grow with the batch, everything else does not.
+static const char *remedy(const hx_engine *e, int64_t fixed, int64_t temp, int64_t have)
+{
+    int64_t batch = (int64_t)((double)(have - fixed) / (double)temp * (double)e->k.batch);
+    if (have <= fixed || batch < 1)
+        return "make the model smaller or train.seq_len shorter";
+    const char *s = hx_sprintf(e->arena, "fits with train.batch=%lld", (long long)hx_min(batch, e->k.batch - 1));
+    return s && e->k.batch > 1 ? s : "make train.seq_len shorter";
+}
+
+// Says at once, and in whole, what a device is too small for.
+static hx_result check_fit(const hx_engine *e)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(e->dev);
+    int64_t params = e->net->params->bytes, temp = temp_bytes(e), io = 0, all = 0, have = c->memory_bytes;
+    bool counted = hx_mul(params, 4, &all) && hx_mul(input_bytes(e) + output_bytes(e), 2 * e->k.accumulate, &io)
+        && hx_sum(all, io, &all) && hx_sum(all, temp, &all);
+    if (counted && (have <= 0 || all <= have))
+        return HX_OK;
+    hx_arena *a = e->arena;
+    return hx_fail(HX_E_NOMEM, "this run needs %s on '%s', which has %s: parameters %s, gradients %s, optimizer %s, "
+                   "activations %s; %s [E-NOMEM]", mib(a, counted ? all : INT64_MAX), c->name, mib(a, have),
+                   mib(a, params), mib(a, params), mib(a, 2 * params), mib(a, temp),
+                   remedy(e, all - temp, temp, have));
+}
+
 static hx_result make_memory(hx_engine *e)
 {
     static const char *const names[] = { [HX_PARAM] = "parameters", [HX_GRAD] = "gradients",
@@ -97,10 +138,7 @@ static hx_result make_memory(hx_engine *e)
     for (int i = HX_PARAM; i <= HX_MOM2; i++)
         HX_TRY(hx_memory_new(e->dev, e->net->params->bytes, HX_BUF_DEVICE, names[i], &e->mem[i]));
 
-    // one arena of activations serves every plan: they never run at the same time
-    int64_t temp = hx_max(e->optim_plan->temp_bytes, e->eval->plan->temp_bytes);
-    for (int i = 0; i < 2; i++)
-        temp = hx_max(temp, e->micro[i] ? e->micro[i]->plan->temp_bytes : 0);
+    int64_t temp = temp_bytes(e);
     if (temp > 0)
         HX_TRY(hx_memory_new(e->dev, temp, HX_BUF_DEVICE, "activations", &e->mem[HX_TEMP]));
     HX_TRY(make_slots(e));
@@ -153,6 +191,7 @@ static hx_result build(hx_engine *e)
 {
     e->n_prog = (int)e->k.accumulate + 1;
     HX_TRY(make_plans(e));
+    HX_TRY(check_fit(e));
     HX_TRY(make_memory(e));
     double cut = hx_pass_cut(e->dev, step_flops(e));
     e->by_piece = cut > 0;

@@ -1,0 +1,392 @@
+#!/usr/bin/env python3
+"""The command as users and scripts meet it: results on stdout, one clear message on stderr, documented
+exit codes, nothing lost. Everything runs on the host device unless a test is about devices.
+
+usage: test_cli.py HTXVK [-v] [TEST...]"""
+import json, os, shutil, signal, struct, subprocess, sys, tempfile, time, unittest
+
+HTXVK = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else 'htxvk'
+CONFIG = '''run: {seed: 1}
+model:
+  arch: hierarchical
+  num_tokens: 128
+  dim: [16, 24]
+  depth: 1
+  dim_head: 8
+  heads: 2
+  seq_len: 32
+  hierarchies: [1, 4]
+  window_sizes: [8, null]
+data: {train: [text.txt], split: [0.8, 0.1, 0.1]}
+train: {steps: 4, batch: 2}
+optim: {name: adamw, lr: 1e-3}
+eval: {every: 2, batches: 1}
+sample: {every: 0}
+save: {every: 2, keep: 3}
+log: {every: 1}
+'''
+CASE = {'model': 'hierarchical', 'num_tokens': 16, 'dim': 8, 'depth': 1, 'dim_head': 4, 'heads': 2, 'seq_len': 16}
+NO_DRIVER = {'VK_DRIVER_FILES': '/nonexistent', 'VK_ICD_FILENAMES': '/nonexistent'}
+
+
+def tensors(path):
+    with open(path, 'rb') as f:
+        data = f.read()
+    n = struct.unpack('<Q', data[:8])[0]
+    head = json.loads(data[8:8 + n])
+    head.pop('__metadata__', None)
+    return {k: (v['dtype'], v['shape'], data[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]])
+            for k, v in head.items()}
+
+
+def write_tensors(path, items):
+    head, body = {}, b''
+    for name, (dtype, shape, data) in items.items():
+        head[name] = {'dtype': dtype, 'shape': shape, 'data_offsets': [len(body), len(body) + len(data)]}
+        body += data
+    head = json.dumps(head).encode()
+    with open(path, 'wb') as f:
+        f.write(struct.pack('<Q', len(head)) + head + body)
+
+
+class Cli(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix='htxvk-cli-')
+        self.put('c.yaml', CONFIG)
+        self.put('text.txt', ''.join(f'line {i} of a text that is not very long.\n' for i in range(200)))
+
+    def tearDown(self):
+        shutil.rmtree(self.dir)
+
+    def at(self, name):
+        return os.path.join(self.dir, name)
+
+    def put(self, name, text):
+        with open(self.at(name), 'wb') as f:
+            f.write(text if isinstance(text, bytes) else text.encode())
+        return self.at(name)
+
+    def run_it(self, *args, env=None, **more):
+        e = dict(os.environ, **(env or {}))
+        return subprocess.run([HTXVK, *args], cwd=self.dir, env=e, capture_output=True, timeout=120, **more)
+
+    def ok(self, *args, **more):
+        r = self.run_it(*args, **more)
+        self.assertEqual(r.returncode, 0, r.stderr.decode(errors='replace'))
+        return r
+
+    def fails(self, code, says, *args, **more):
+        """Exit code, one message that begins with 'error: ', has an id and says each of `says`."""
+        r = self.run_it(*args, **more)
+        err = r.stderr.decode(errors='replace')
+        self.assertEqual(r.returncode, code, f'{args}: {err}')
+        lines = [l for l in err.splitlines() if l.startswith('error: ')]
+        self.assertEqual(len(lines), 1, err)
+        self.assertRegex(lines[0], r'\[E-[A-Z0-9-]+\]$')
+        for word in [says] if isinstance(says, str) else says:
+            self.assertIn(word, lines[0])
+        return r
+
+    def train(self, out='run', *more):
+        return self.ok('train', 'c.yaml', '--out', out, '--device', 'host', *more)
+
+    def case(self, conf=CASE, tokens=9, **change):
+        """A case for `forward` with weights of our own; its parameters come from a short training."""
+        conf = dict(conf, **change)
+        model = {k: v for k, v in conf.items() if k != 'model'}
+        lines = ''.join(f'  {k}: {json.dumps(v)}\n' for k, v in model.items())
+        self.put('m.yaml', f'model:\n  arch: hierarchical\n{lines}data: {{train: [d.txt]}}\ntrain: {{steps: 1, batch: 1}}\n'
+                           'eval: {every: 0}\nsample: {every: 0}\n')
+        self.put('d.txt', bytes(i % 16 for i in range(300)))
+        self.ok('train', 'm.yaml', '--out', 'm', '--device', 'host')
+        shutil.copy(self.at('m/ckpt/latest/model.safetensors'), self.at('w.safetensors'))
+        self.put('case.json', json.dumps(conf))
+        self.ids = struct.pack(f'<{tokens}i', *[(7 * i + 3) % 16 for i in range(tokens)])
+        write_tensors(self.at('io.safetensors'), {'ids': ('I32', [1, tokens], self.ids)})
+
+    def forward(self, **change):
+        a = dict(config='case.json', weights='w.safetensors', input='io.safetensors', output='out.safetensors', device='host')
+        a.update(change)
+        return ['forward'] + [w for k, v in a.items() if v is not None for w in (f'--{k}', v)]
+
+    # ---- words ------------------------------------------------------------------------------
+
+    def test_usage(self):
+        self.fails(2, ["'trian'", "'train'"], 'trian')
+        self.fails(2, 'command is missing')
+        self.fails(2, ["'--promt'", "'--prompt'"], 'generate', 'x', '--promt', 'y')
+        self.fails(2, "'--length' needs a value", 'generate', 'x', '--length')
+        self.fails(2, '--length many', 'generate', 'x', '--length', 'many')
+        self.fails(2, '--top-p 2', 'generate', 'x', '--top-p', '2')
+        self.fails(2, 'CONFIG.yaml', 'plan')
+        self.fails(2, "'b.yaml'", 'plan', 'a.yaml', 'b.yaml')
+        self.fails(2, '--config', 'forward')
+        self.fails(2, 'nothing_like_it', 'check', 'nothing_like_it', '--device', 'host')
+        self.fails(2, '--split', 'eval', 'x', '--split')
+
+    def test_help(self):
+        names = [l.split()[0] for l in self.ok('--help').stdout.decode().splitlines() if l.startswith('  ')]
+        self.assertEqual(names, 'devices train eval generate forward plan check bench'.split())
+        for verb in names:
+            text = self.ok(verb, '--help').stdout
+            self.assertIn(b'--device', text)
+            self.assertEqual(text, self.ok('help', verb).stdout)
+        self.assertRegex(self.ok('--version').stdout.decode(), r'^htxvk \d+\.\d+\.\d+\n$')
+
+    def test_json(self):
+        kinds = [d['kind'] for d in json.loads(self.ok('devices', '--json').stdout)['devices']]
+        self.assertEqual(kinds[0], 'host')
+        plan = json.loads(self.ok('plan', 'c.yaml', '--json').stdout)
+        self.assertGreater(plan['peak_bytes'], 16 * plan['parameters'])
+        self.assertEqual(plan['submits'], 1)
+        self.assertEqual(sum(plan['memory'].values()), plan['peak_bytes'])
+        bench = json.loads(self.ok('bench', '--config', 'c.yaml', '--reps', '2', '--device', 'host', '--json').stdout)
+        self.assertLess(abs(bench['results'][0]['peak_bytes'] / plan['peak_bytes'] - 1), 0.02)
+        self.ok('check', 'add', '--device', 'host', '--json', 'check.json')
+        with open(self.at('check.json')) as f:
+            results = json.load(f)['devices'][0]['results']
+        self.assertTrue(results and all(r['ok'] for r in results))
+
+    def test_streams(self):
+        with open('/dev/full', 'w') as full:
+            r = subprocess.run([HTXVK, 'devices'], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(r.returncode, 7)
+        self.assertIn(b'No space left', r.stderr)
+        # closed descriptors must not become the run's files
+        shell = f'exec {HTXVK} train c.yaml --out closed --device host <&- >&- 2>&-'
+        self.assertEqual(subprocess.run(['sh', '-c', shell], cwd=self.dir).returncode, 0)
+        with open(self.at('closed/metrics.jsonl')) as f:
+            for line in f:
+                json.loads(line)
+
+    # ---- devices ----------------------------------------------------------------------------
+
+    def test_no_such_device(self):
+        for select in ['99', 'name:no such gpu', 'uuid:00', 'gpu']:
+            self.fails(4, [select, 'host'], 'check', 'add', '--device', select)
+
+    def test_no_driver(self):
+        r = self.ok('devices', env=NO_DRIVER)
+        self.assertIn(b'no Vulkan driver', r.stdout)
+        self.fails(4, 'no Vulkan driver', 'check', 'add', '--device', '0', env=NO_DRIVER)
+        r = self.ok('check', 'add', env=NO_DRIVER)
+        self.assertIn(b'warning: no usable Vulkan device', r.stderr)
+        r = self.ok('check', 'add', '--device', 'host', env=NO_DRIVER)
+        self.assertEqual(r.stderr, b'')
+
+    # ---- configurations ---------------------------------------------------------------------
+
+    def test_config(self):
+        bad = {'  dim: [16, 24]': ('  dmi: [16, 24]', ['c.yaml:5:3', "'model.dmi'", "'dim'"]),
+               'steps: 4': ('steps: many', ['c.yaml:13:', 'steps']),
+               'heads: 2': ('heads: 0', ['c.yaml:', 'heads']),
+               'batch: 2': ('batch: 1e30', ['c.yaml:13:', 'batch']),
+               'name: adamw': ('name: adamv', ['adamv']),
+               'arch: hierarchical': ('arch: hierarchic', ['hierarchic']),
+               'hierarchies: [1, 4]': ('hierarchies: [1, 3]', ['hierarchies']),
+               'window_sizes: [8, null]': ('window_sizes: [8]', ['window_sizes']),
+               'dim: [16, 24]': ('dim: [16, 24', ['c.yaml:'])}
+        for old, (new, says) in bad.items():
+            self.put('c.yaml', CONFIG.replace(old, new))
+            for verb in 'plan', 'train':
+                self.fails(3, says, verb, 'c.yaml')
+        self.put('c.yaml', CONFIG)
+        self.fails(2, ['train.setps', "'steps'"], 'plan', 'c.yaml', '--set', 'train.setps=3')
+        self.fails(2, 'steps', 'plan', 'c.yaml', '--set', 'train.steps=some')
+        self.fails(3, 'missing.yaml', 'train', 'missing.yaml')
+        self.fails(3, 'config.yaml', 'train', '.')
+        self.assertEqual(sorted(os.listdir(self.dir)), ['c.yaml', 'text.txt'])
+
+    def test_absurd_sizes(self):
+        def sets(*pairs):
+            return [w for p in pairs for w in ('--set', p)]
+        for pairs in [('model.dim=[65536, 65536]', 'model.depth=1000'), ('train.batch=65536', 'train.accumulate=65536'),
+                      ('model.num_tokens=16777216', 'model.dim=[65536, 65536]')]:
+            r = self.run_it('train', 'c.yaml', '--device', 'host', *sets(*pairs))
+            self.assertIn(r.returncode, (3, 6), r.stderr)
+            self.assertIn(b'error: ', r.stderr)
+        self.fails(6, ['MiB', 'activations', 'fits with train.batch='], 'train', 'c.yaml', '--device', 'host',
+                   *sets('train.batch=8192', 'model.dim=[1024, 1024]', 'model.depth=32'))
+        self.assertFalse(os.path.exists(self.at('runs')))
+
+    def test_text(self):
+        def train(text):
+            self.put('text.txt', text)
+            return ['train', 'c.yaml', '--device', 'host', '--out', 'run']
+        self.fails(3, 'empty', *train(''))
+        self.fails(3, '33', *train('short'))
+        self.fails(3, ['text.txt', '200', '3000'], *train(b'a' * 3000 + bytes([200]) + b'a' * 3000))
+        os.remove(self.at('text.txt'))
+        self.fails(3, 'text.txt', 'train', 'c.yaml', '--device', 'host')
+        self.put('text.txt.gz', b'\x1f\x8b\x08\x00 not a gzip file')
+        self.fails(3, 'text.txt.gz', 'train', 'c.yaml', '--device', 'host', '--set', 'data.train=[text.txt.gz]')
+        self.assertFalse(os.path.exists(self.at('run')))
+
+    # ---- runs -------------------------------------------------------------------------------
+
+    def rows(self, run, kind):
+        with open(self.at(run + '/metrics.jsonl')) as f:
+            return [r for r in map(json.loads, f) if r['type'] == kind]
+
+    def test_train(self):
+        r = self.train()
+        self.assertEqual(r.stdout, b'run\n')
+        self.assertEqual([r['step'] for r in self.rows('run', 'train')], [1, 2, 3, 4])
+        self.assertEqual([r['step'] for r in self.rows('run', 'eval')], [0, 2, 4])
+        for row in self.rows('run', 'train'):
+            self.assertEqual(row['tokens'], row['step'] * 2 * 32)
+            for key in 'loss bpc lr grad_norm tok_s step_ms ce_loss recon_loss ar_loss'.split():
+                self.assertIsInstance(row[key], (int, float), key)
+            self.assertAlmostEqual(row['bpc'], row['ce_loss'] / 0.6931471805599453, places=5)
+        for name in 'config.yaml train.log samples ckpt/step-00000002 ckpt/step-00000004/MANIFEST.json'.split():
+            self.assertTrue(os.path.exists(self.at('run/' + name)), name)
+        self.fails(2, 'exists already', 'train', 'c.yaml', '--out', 'run', '--device', 'host')
+        self.fails(2, '--out', 'train', 'run', '--out', 'other')
+        before = os.stat(self.at('run/ckpt/step-00000004/model.safetensors')).st_mtime_ns
+        self.ok('train', 'run')
+        self.assertEqual(os.stat(self.at('run/ckpt/step-00000004/model.safetensors')).st_mtime_ns, before)
+        # more steps for a finished run
+        self.ok('train', 'run', '--set', 'train.steps=6')
+        self.assertTrue(os.path.exists(self.at('run/ckpt/step-00000006')))
+        self.ok('train', 'run')
+
+    def test_default_directory(self):
+        out = self.ok('train', 'c.yaml', '--device', 'host', '--quiet')
+        self.assertRegex(out.stdout.decode(), r'^runs/c-\d{8}-\d{6}\n$')
+        self.assertEqual(out.stderr, b'')
+        self.assertEqual(os.listdir(self.at('runs')), [out.stdout.decode().strip()[5:]])
+
+    def test_unwritable(self):
+        self.fails(7, '/proc/', 'train', 'c.yaml', '--out', '/proc/run', '--device', 'host')
+
+    def test_signal_and_resume(self):
+        self.train('whole', '--set', 'train.steps=400', '--set', 'save.every=400', '--set', 'eval.every=100')
+        args = ['train', 'c.yaml', '--out', 'cut', '--device', 'host', '--set', 'train.steps=400', '--set',
+                'save.every=400', '--set', 'eval.every=100']
+        stopped = 0
+        for sig in signal.SIGTERM, signal.SIGINT, signal.SIGKILL:
+            p = subprocess.Popen([HTXVK, *args], cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            rows = 0
+            while p.poll() is None and rows < 30:      # let it take some steps of its own
+                rows += b'ms/step' in p.stderr.readline()
+            if p.poll() is None and sig != signal.SIGKILL:
+                r = self.fails(7, ['another process'], 'train', 'cut', '--device', 'host')
+            p.send_signal(sig)
+            out, err = p.communicate(timeout=60)
+            self.assertIn(p.returncode, (75, 0) if sig != signal.SIGKILL else (-9, 0), err)
+            if p.returncode == 75:
+                stopped += 1
+                self.assertIn(b'htxvk train cut', err)
+            args = ['train', 'cut']
+        self.assertGreater(stopped, 0)
+        self.ok('train', 'cut')
+        for name in 'model', 'optimizer':
+            a, b = (tensors(self.at(f'{run}/ckpt/step-00000400/{name}.safetensors')) for run in ('whole', 'cut'))
+            self.assertEqual(a, b)
+        strip = lambda rows: [{k: r[k] for k in ('step', 'loss', 'grad_norm', 'lr')} for r in rows]
+        self.assertEqual(strip(self.rows('whole', 'train')), strip(self.rows('cut', 'train')))
+
+    def test_damaged_checkpoint(self):
+        self.train()
+        def damage(step):
+            path = self.at(f'run/ckpt/step-0000000{step}/model.safetensors')
+            with open(path, 'r+b') as f:
+                f.seek(-9, 2)
+                byte = f.read(1)
+                f.seek(-9, 2)
+                f.write(bytes([byte[0] ^ 1]))
+        damage(4)
+        r = self.ok('train', 'run')
+        self.assertIn(b'step-00000004', r.stderr)
+        self.assertIn(b'resumed from run/ckpt/step-00000002', r.stderr)
+        damage(2)
+        damage(4)
+        self.fails(3, 'run', 'generate', 'run', '--device', 'host')
+        self.fails(3, 'no such run', 'generate', 'nowhere', '--device', 'host')
+        self.fails(3, 'no checkpoint', 'eval', '.', '--device', 'host')
+
+    def test_eval(self):
+        self.train()
+        self.put('e.txt', 'a' * 100)
+        e = json.loads(self.ok('eval', 'run', '--data', 'e.txt', '--device', 'host', '--json').stdout)
+        self.assertEqual((e['tokens'], e['windows']), (99, 4))
+        self.assertAlmostEqual(e['bpc'], e['ce_loss'] / 0.6931471805599453, places=5)
+        one = json.loads(self.ok('eval', 'run/ckpt/step-00000004', '--data', 'e.txt', '--device', 'host', '--batch', '1',
+                                 '--json', '-').stdout)
+        self.assertAlmostEqual(e['bpc'], one['bpc'], places=5)
+        self.ok('eval', 'run', '--split', 'test', '--device', 'host')
+        self.fails(3, 'empty', 'eval', 'run', '--data', self.put('empty', ''), '--device', 'host')
+        self.fails(3, ['bad.txt', '255'], 'eval', 'run', '--data', self.put('bad.txt', b'ab\xff'), '--device', 'host')
+        self.fails(3, 'nowhere', 'eval', 'run', '--data', 'nowhere', '--device', 'host')
+        self.fails(2, '--data', 'eval', 'run/ckpt/latest', '--device', 'host')
+
+    def test_generate(self):
+        self.train()
+        text = lambda *more: self.ok('generate', 'run', '--device', 'host', '--length', '50', *more).stdout
+        self.assertEqual(len(text()), 50)
+        self.assertEqual(text('--seed', '4'), text('--seed', '4'))
+        self.assertNotEqual(text('--seed', '4'), text('--seed', '5'))
+        self.assertEqual(text('--temp', '0'), text('--top-k', '1', '--seed', '9'))
+        self.assertEqual(text('--prompt', 'line 7', '--temp', '0'),
+                         self.ok('generate', 'run', '--device', 'host', '--length', '50', '--temp', '0', '--prompt', '-',
+                                 input=b'line 7').stdout)
+        self.fails(3, ['byte 195', 'offset 1'], 'generate', 'run', '--device', 'host', '--prompt', 'a\u00e4')
+        self.assertEqual(self.ok('generate', 'run', '--length', '0', '--device', 'host').stdout, b'')
+
+    # ---- forward ----------------------------------------------------------------------------
+
+    def test_forward(self):
+        self.case()
+        self.ok(*self.forward(), '--grad')
+        out = tensors(self.at('out.safetensors'))
+        self.assertEqual(out['logits'][:2], ('F32', [1, 8, 16]))
+        for name in 'loss', 'ce_loss', 'recon_loss', 'ar_loss':
+            self.assertEqual(out[name][:2], ('F32', [1]))
+        grads = {k[5:]: v[1] for k, v in out.items() if k.startswith('grad.')}
+        weights = {k: v[1] for k, v in tensors(self.at('w.safetensors')).items() if not k.endswith(('inv_freq', '.scale'))}
+        self.assertEqual(grads, weights)
+        self.ok(*self.forward(output='plain.safetensors'))
+        self.assertEqual({k: v for k, v in out.items() if not k.startswith('grad.')}, tensors(self.at('plain.safetensors')))
+
+    def test_forward_refuses(self):
+        self.case()
+        io = {'ids': ('I32', [1, 9], self.ids)}
+        def refused(says, items, **change):
+            write_tensors(self.at('x.safetensors'), items)
+            self.fails(3, says, *self.forward(input='x.safetensors', **change))
+            self.assertFalse(os.path.exists(self.at('out.safetensors')))
+        refused("'ids'", {'idz': io['ids']})
+        refused('[batch, tokens]', {'ids': ('I32', [9], self.ids)})
+        refused('token 16', {'ids': ('I32', [1, 2], struct.pack('<2i', 1, 16))})
+        refused('token -1', {'ids': ('I32', [1, 2], struct.pack('<2i', 1, -1))})
+        refused("'hidden'", dict(io, hidden=('F32', [1], b'\0' * 4)))
+        refused("'grad.nothing'", dict(io, **{'grad.nothing': ('F32', [1], b'\0' * 4)}))
+        refused("'logits'", dict(io, logits=('F32', [1, 1, 16], b'\0' * 64)))
+        refused('', {'ids': ('I32', [1, 1], struct.pack('<i', 1))})
+        refused('', {'ids': ('I32', [1, 18], struct.pack('<18i', *[1] * 18))})
+
+    def test_forward_files(self):
+        self.case()
+        weights = tensors(self.at('w.safetensors'))
+        name = 'to_logits.weight'
+        for says, items in [(name, {k: v for k, v in weights.items() if k != name}),
+                            ('extra.weight', dict(weights, **{'extra.weight': ('F32', [1], b'\0' * 4)})),
+                            (name, dict(weights, **{name: ('F32', [8, 16], weights[name][2])}))]:
+            write_tensors(self.at('x.safetensors'), items)
+            self.fails(3, says, *self.forward(weights='x.safetensors'))
+        with open(self.at('w.safetensors'), 'rb') as f:
+            data = f.read()
+        hostile = [b'', data[:7], data[:-1], data + b'\0', struct.pack('<Q', 2 ** 62) + data[8:], data[:8] + b'[' + data[9:]]
+        for bad in hostile:
+            self.fails(3, 'x.safetensors', *self.forward(weights=self.put('x.safetensors', bad)))
+            self.fails(3, 'x.safetensors', *self.forward(input='x.safetensors'))
+        self.fails(3, 'nowhere', *self.forward(weights='nowhere'))
+        self.fails(3, 'nowhere', *self.forward(config='nowhere'))
+        self.fails(7, '/proc', *self.forward(output='/proc/out.safetensors'))
+        for change, says in [({'dimm': 8}, "'dimm'"), ({'model': 'hierarchicol'}, 'hierarchicol'), ({'dim': 'wide'}, 'dim')]:
+            self.put('case.json', json.dumps(dict(CASE, **change)))
+            self.fails(3, says, *self.forward())
+
+
+if __name__ == '__main__':
+    unittest.main()
