@@ -186,7 +186,8 @@ static void read_properties(hx_vk_gpu *gpu)
     c->max_range = hx_min(c->max_range, c->max_buffer);
     c->subgroup_min = (int)(gpu->ext_subgroup_size ? sizes.minSubgroupSize : v11.subgroupSize);
     c->subgroup_max = (int)(gpu->ext_subgroup_size ? sizes.maxSubgroupSize : v11.subgroupSize);
-    VkSubgroupFeatureFlags ops = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
+    VkSubgroupFeatureFlags ops = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT
+                                 | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     if ((v11.subgroupSupportedOperations & ops) == ops &&
         (v11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
         c->has |= HX_CAP_SUBGROUP;
