@@ -5,7 +5,10 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { TILE_M = 128, TILE_N = 256 };       // an unsaved h tile of 128 KiB fits on a thread's stack
+enum { TILE_M = 256, TILE_N = 512 };       // largest; operands of a tile share a level-2 cache
+enum { STRIP = 128 };                      // rows of an unsaved h at a time: 256 KiB of stack
+enum { ENOUGH = 8 };                       // tiles, so that some processors can share the work
+static const int64_t SMALL = 16 << 20;     // multiplications that are not worth a tile of their own
 
 // OpenBLAS must not start threads of its own: ours share out the tiles.
 static void one_thread(void) { openblas_set_num_threads(1); }
@@ -47,10 +50,10 @@ static void plain_tile(const hx_gemm *g, int64_t m, int64_t n, int64_t M, int64_
     product(g, m, n, M, N, add, y, g->ldy);
 }
 
-// One tile of h, in place or on the stack, and y from it.
-static void act_tile(const hx_gemm *g, int64_t m, int64_t n, int64_t M, int64_t N)
+// Up to STRIP rows of a tile of h, in place or on the stack, and y from them.
+static void act_strip(const hx_gemm *g, int64_t m, int64_t n, int64_t M, int64_t N)
 {
-    float own[TILE_M * TILE_N];
+    float own[STRIP * TILE_N];
     float *h = g->h ? g->h + m * g->ldh + n : own;
     int64_t ld = g->h ? g->ldh : TILE_N;
     bool add = start_tile(g, m, n, M, N, NULL, h, ld);
@@ -61,22 +64,38 @@ static void act_tile(const hx_gemm *g, int64_t m, int64_t n, int64_t M, int64_t 
     }
 }
 
+typedef struct cut { const hx_gemm *g; int64_t tile_m, tile_n; } cut;
+
+static int64_t tiles(const cut *c)
+{
+    return hx_ceil_div(c->g->M, c->tile_m) * hx_ceil_div(c->g->N, c->tile_n);
+}
+
 static void task(void *ctx, int64_t i)
 {
-    const hx_gemm *g = ctx;
-    int64_t across = hx_ceil_div(g->N, TILE_N);
-    int64_t m = i / across * TILE_M, n = i % across * TILE_N;
-    int64_t M = hx_min(TILE_M, g->M - m), N = hx_min(TILE_N, g->N - n);
-    if (g->act || g->h)
-        act_tile(g, m, n, M, N);
-    else
+    const cut *c = ctx;
+    const hx_gemm *g = c->g;
+    int64_t across = hx_ceil_div(g->N, c->tile_n);
+    int64_t m = i / across * c->tile_m, n = i % across * c->tile_n;
+    int64_t M = hx_min(c->tile_m, g->M - m), N = hx_min(c->tile_n, g->N - n);
+    int64_t step = g->h ? M : STRIP;
+    if (!g->act && !g->h)
         plain_tile(g, m, n, M, N);
+    else
+        for (int64_t s = 0; s < M; s += step)
+            act_strip(g, m + s, n, hx_min(step, M - s), N);
 }
 
 void hx_gemm_run(const hx_gemm *g, hx_pool *pool)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, one_thread);
-    int64_t n = hx_ceil_div(g->M, TILE_M) * hx_ceil_div(g->N, TILE_N);
-    hx_pool_run(pool, n, task, (void *)g);
+    cut c = { g, hx_min(TILE_M, g->M), hx_min(TILE_N, g->N) };
+    while (tiles(&c) < ENOUGH && c.tile_m * c.tile_n * g->K > SMALL) {
+        if (c.tile_n >= c.tile_m)
+            c.tile_n = hx_align(hx_ceil_div(c.tile_n, 2), 16);
+        else
+            c.tile_m = hx_align(hx_ceil_div(c.tile_m, 2), 16);
+    }
+    hx_pool_run(pool, tiles(&c), task, &c);
 }
