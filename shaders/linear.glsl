@@ -20,8 +20,12 @@ void put(uint i, uint o, float s)
     y[y_o + i * y_s + o] = s;
 }
 
-#define A_AT(m, k) x[x_o + (m) * x_s + (k)]
-#define B_AT(k, n) w[(n) * I + (k)]
+#define A x
+#define A_AT(m, k) x_o + (m) * x_s + (k)
+#define A_STEP 1
+#define B w
+#define B_AT(k, n) (n) * I + (k)
+#define B_STEP 1
 #define A_BY_K true
 #define B_BY_K true
 #define PUT put

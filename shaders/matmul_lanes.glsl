@@ -19,12 +19,12 @@ void product(uint L, uint m0, uint n0, uint M, uint N, uint K)
         // past the end of k: zeros times the last element; past the ends of m and n: not stored
         float va[TM], vb[TN];
         [[unroll]] for (uint i = 0; i < TM; i++) {
-            va[i] = A_AT(min(m0 + i, M - 1), min(k0 + l, K - 1));
+            va[i] = A[A_AT(min(m0 + i, M - 1), min(k0 + l, K - 1))];
             va[i] = k0 + l < K ? va[i] : 0;
         }
         [[unroll]] for (uint k = 0; k < L; k++) {
             [[unroll]] for (uint j = 0; j < TN; j++)
-                vb[j] = B_AT(min(k0 + k, K - 1), min(n0 + j * 8, N - 1));
+                vb[j] = B[B_AT(min(k0 + k, K - 1), min(n0 + j * 8, N - 1))];
             [[unroll]] for (uint i = 0; i < TM; i++) {
                 float v = subgroupShuffle(va[i], k);
                 [[unroll]] for (uint j = 0; j < TN; j++)

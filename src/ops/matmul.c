@@ -52,13 +52,32 @@ static void nn_vjp(const hx_node *n, hx_t *d)
         d[2] = dy;
 }
 
+static bool nn_few(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_few_tiles(d[0], d[2]);
+}
+
+static bool nn_many(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_many_tiles(d[0], d[2]);
+}
+
+static bool nn_most(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_most_tiles(d[0], d[2]);
+}
+
 HX_OP(matmul_nn,
     .math = "y = a b + c", .source = "definition",
     .sig = "a:[M,K] b:[K,N] c?:[M,N] -> y:[M,N]",
     .ref = nn_ref, .vjp = nn_vjp, .host = nn_host,
     .terms = "K", .flops = "2*M*N*K", .adds = "c", .alias = "y=c",
-    .kernels = HX_PRODUCT_ROWS("matmul_nn", "N", "M"),
-    .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64",
+    .kernels = HX_PRODUCT_ROWS("matmul_nn", "M", "N", nn_few, nn_many, nn_most),
+    .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
+             " M=260 K=9 N=520; M=1030 K=5 N=770 -c",
     .wrong = "M=3 K=5 N=4 b=[4,4]: argument b does not fit",
     .bench = "M=4096 K=2048 N=512; M=512 K=512 N=512");
 
@@ -95,12 +114,31 @@ static void tn_vjp(const hx_node *n, hx_t *d)
         d[2] = dy;
 }
 
+static bool tn_few(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_few_tiles(d[1], d[2]);
+}
+
+static bool tn_many(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_many_tiles(d[1], d[2]);
+}
+
+static bool tn_most(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_most_tiles(d[1], d[2]);
+}
+
 HX_OP(matmul_tn,
     .math = "y = a^T b + c", .source = "definition",
     .sig = "a:[K,M] b:[K,N] c?:[M,N] -> y:[M,N]",
     .ref = tn_ref, .vjp = tn_vjp, .host = tn_host,
     .terms = "K", .flops = "2*M*N*K", .adds = "c", .alias = "y=c",
-    .kernels = HX_PRODUCT_ROWS("matmul_tn", "N", "M"),
-    .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64",
+    .kernels = HX_PRODUCT_ROWS("matmul_tn", "M", "N", tn_few, tn_many, tn_most),
+    .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
+             " M=260 K=9 N=520; M=1030 K=5 N=770 -c",
     .wrong = "M=3 K=5 N=4 b=[4,4]: argument b does not fit",
     .bench = "M=2048 K=4096 N=512; M=512 K=512 N=512");
