@@ -6,20 +6,19 @@
 #include "rows.glsl"
 layout(push_constant) uniform push { uint B, T, D; int shift; uint x_o, x_s, y_o, y_s, opts; };
 IN(0, x);  IN(1, g);  IN(2, b);  OUT(3, y);  OUT(4, m);  OUT(5, r);
-
-// channel j of s, of a row that begins at `at` and whose second half begins `shift` rows before
-#define S(j) ((j) < (D + 1) / 2 ? x[at + (j)] : late ? x[at + (j) - uint(shift) * x_s] : 0)
+#include "shifted.glsl"
 
 void main()
 {
-    uint row = rows_row(), lane = rows_lane(), at = x_o + row * x_s, to = y_o + row * y_s;
-    bool live = row < B * T, late = row % T >= uint(shift);
+    uint row = rows_row(), lane = rows_lane(), to = y_o + row * y_s;
+    uint end = row < B * T ? D : 0;
+    shifted s = shifted_row(row, row % T);
     float mean = 0, var = 0;
-    if (live) for (uint j = lane; j < D; j += LANES) mean += S(j);
+    for (uint j = lane; j < end; j += LANES) mean += shifted_at(s, j);
     mean = rows_sum(mean) / D;
-    if (live) for (uint j = lane; j < D; j += LANES) { float s = S(j) - mean; var += s * s; }
+    for (uint j = lane; j < end; j += LANES) { float v = shifted_at(s, j) - mean; var += v * v; }
     float k = 1 / sqrt(rows_sum(var) / D + 1e-5);
-    if (live) for (uint j = lane; j < D; j += LANES)
-        y[to + j] = (S(j) - mean) * k * g[j] + (HAS(2) ? b[j] : 0);
-    if (live && lane == 0) { m[row] = mean; r[row] = k; }
+    for (uint j = lane; j < end; j += LANES)
+        y[to + j] = (shifted_at(s, j) - mean) * k * g[j] + (HAS(2) ? b[j] : 0);
+    if (row < B * T && lane == 0) { m[row] = mean; r[row] = k; }
 }

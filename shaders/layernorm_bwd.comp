@@ -2,8 +2,7 @@
 // dx = unshifted r (h - mean h - n mean(h n)) + c,  h = dy g,  n = (s-m) r,
 // p, q = sums of dy n, dy over 16 rows
 // A workgroup does 16 rows: first LANES = 16 invocations a row find the means, then every
-// invocation goes down its own columns. Each element of dx has one writer: the row that read it,
-// or, where no row did, its own.
+// invocation goes down its own columns.
 #extension GL_GOOGLE_include_directive : require
 #define ROWS_SUM vec2
 #include "hx.glsl"
@@ -13,40 +12,37 @@ layout(push_constant) uniform push {
 };
 IN(0, dy);  IN(1, x);  IN(2, g);  IN(3, m);  IN(4, r);  IN(5, c);
 OUT(6, dx);  OUT(7, p);  OUT(8, q);
+#include "shifted.glsl"
 shared vec4 stats[16];                     // m, r, mean h, mean(h n) of each row
-
-float added(uint row, uint j) { return HAS(5) ? c[c_o + row * c_s + j] : 0; }
 
 void main()
 {
-    uint group = hx_group(), i = gl_LocalInvocationIndex, lane = rows_lane(), row = rows_row();
-    uint rows = B * T, first = (D + 1) / 2, late = uint(shift);
-    uint at = x_o + row * x_s, dy_at = dy_o + row * dy_s;
-    bool live = row < rows, has = row % T >= late;
-    float mean = live ? m[row] : 0, k = live ? r[row] : 0;
+    uint row = rows_row(), lane = rows_lane(), rows = B * T, end = row < rows ? D : 0;
+    shifted s = shifted_row(row, row % T);
+    float mean = end > 0 ? m[row] : 0, k = end > 0 ? r[row] : 0;
     vec2 sums = vec2(0);
-    if (live) for (uint j = lane; j < D; j += LANES) {
-        float s = j < first ? x[at + j] : has ? x[at + j - late * x_s] : 0;
-        float h = dy[dy_at + j] * g[j];
-        sums += vec2(h, h * (s - mean));
+    for (uint j = lane; j < end; j += LANES) {
+        float h = dy[dy_o + row * dy_s + j] * g[j];
+        sums += vec2(h, h * (shifted_at(s, j) - mean));
     }
     sums = rows_sum(sums);
-    if (live && lane == 0) stats[row % 16] = vec4(mean, k, sums.x / D, sums.y * k / D);
+    if (row < rows && lane == 0) stats[row % 16] = vec4(mean, k, sums.x / D, sums.y * k / D);
     barrier();
-    uint end = min(rows, group * 16 + 16);
-    if (group * 16 < rows) for (uint j = i; j < D; j += 256) {
+    uint group = hx_group(), top = group * 16, bottom = min(rows, top + 16);
+    for (uint j = gl_LocalInvocationIndex; j < (top < rows ? D : 0); j += 256) {
         float gj = g[j], dg = 0, db = 0;
-        for (uint u = group * 16; u < end; u++) {
-            vec4 st = stats[u % 16];
-            uint t = u % T, from = j < first ? u : u - late;
-            bool there = j < first || t >= late;
-            float v = dy[dy_o + u * dy_s + j], s = there ? x[x_o + from * x_s + j] : 0;
-            float n = (s - st.x) * st.y;
-            if (there)
-                dx[dx_o + from * dx_s + j] = st.y * (v * gj - st.z - n * st.w) + added(from, j);
-            if (j >= first && t + late >= T) dx[dx_o + u * dx_s + j] = added(u, j);
+        uint t = top % T;
+        for (uint i = top; i < bottom; i++) {
+            s = shifted_row(i, t);
+            uint from = shifted_from(s, j);
+            vec4 st = stats[i % 16];
+            float v = dy[dy_o + i * dy_s + j], n = (shifted_at(s, j) - st.x) * st.y;
+            float ds = st.y * (v * gj - st.z - n * st.w);
+            ds = j < (D + 1) / 2 || s.late ? ds : 0;
+            dx[dx_o + from * dx_s + j] = ds + (HAS(5) ? c[c_o + from * c_s + j] : 0);
             dg += v * n;
             db += v;
+            t = t + 1 < T ? t + 1 : 0;
         }
         p[group * D + j] = dg;
         if (HAS(8)) q[group * D + j] = db;

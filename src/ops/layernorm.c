@@ -70,19 +70,19 @@ HX_CLONES static void layernorm_rows(void *ctx, int64_t task)
     int64_t shift = ((const hx_shift_attrs *)c->attrs)->shift;
     int64_t end = hx_min((task + 1) * many, c->dim[B] * t);
     for (int64_t row = task * many; row < end; row++) {
-        hx_half h[2];
+        hx_part h[2];
         hx_halves(c->a[0], c->ld[0], row, t, d, shift, h);
         float m = 0, var = 0;
         for (int k = 0; k < 2; k++) {
             HX_SUM(m);
-#define MEAN(type) m_##type += HX_HALF(type, h[k])
+#define MEAN(type) m_##type += HX_PART(type, h[k])
             HX_EACH(h[k].n, MEAN);
             m += HX_TOTAL(m);
         }
         m /= (float)d;
         for (int k = 0; k < 2; k++) {
             HX_SUM(var);
-#define VAR(type) type s = HX_HALF(type, h[k]) - m; var_##type += s * s
+#define VAR(type) type s = HX_PART(type, h[k]) - m; var_##type += s * s
             HX_EACH(h[k].n, VAR);
             var += HX_TOTAL(var);
         }
@@ -91,10 +91,10 @@ HX_CLONES static void layernorm_rows(void *ctx, int64_t task)
         ((float *)c->a[5])[row] = r;
         for (int k = 0; k < 2; k++) {
             const float *gk = g + h[k].at;
-            hx_half b = hx_maybe(c->a[2], 0, 0, h[k].at, h[k].n);
+            hx_part b = hx_part_of(c->a[2], 0, 0, h[k].at, h[k].n);
             float *y = (float *)c->a[3] + row * c->ld[3] + h[k].at;
 #define SCALE(type) HX_AT(type, y) =                                     \
-            (HX_HALF(type, h[k]) - m) * r * HX_OF(type, gk) + HX_HALF(type, b)
+            (HX_PART(type, h[k]) - m) * r * HX_OF(type, gk) + HX_PART(type, b)
             HX_EACH(h[k].n, SCALE);
         }
     }
@@ -105,19 +105,20 @@ static void layernorm_host(const hx_call *c)
     hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], layernorm_rows);
 }
 
-// Half h of one row: dx where the half has a place, partial sums p and, if there is one, q.
-HX_INLINE void layernorm_back_half(const hx_call *c, const hx_half *h, const float *dy, float m,
+// Half h of one row: dx, partial sums p and, if there is one, q.
+HX_INLINE void layernorm_back_half(const hx_call *c, const hx_part *h, const float *dy, float m,
                                    float r, float h1, float hn, float *p, float *q)
 {
     const float *g = (const float *)c->a[2] + h->at;
-    if (h->row >= 0) {
-        hx_half a = hx_maybe(c->a[5], c->ld[5], h->row, h->at, h->n);
-        float *to = (float *)c->a[6] + h->row * c->ld[6] + h->at;
-#define BACK(type) type n = (HX_HALF(type, *h) - m) * r;                 \
-        HX_AT(type, to) = r * (HX_OF(type, dy) * HX_OF(type, g) - h1 - n * hn) + HX_HALF(type, a)
+    hx_part a = hx_part_of(c->a[5], c->ld[5], h->row, h->at, h->n);
+    float *to = (float *)c->a[6] + h->row * c->ld[6] + h->at;
+#define BACK(type) type n = (HX_PART(type, *h) - m) * r;                 \
+    HX_AT(type, to) = r * (HX_OF(type, dy) * HX_OF(type, g) - h1 - n * hn) + HX_PART(type, a)
+    if (h->there)
         HX_EACH(h->n, BACK);
-    }
-#define GAIN(type) HX_AT(type, p) += HX_OF(type, dy) * (HX_HALF(type, *h) - m) * r
+    else
+        hx_unread(&a, to);
+#define GAIN(type) HX_AT(type, p) += HX_OF(type, dy) * (HX_PART(type, *h) - m) * r
     HX_EACH(h->n, GAIN);
 #define BIAS(type) HX_AT(type, q) += HX_OF(type, dy)
     if (q) HX_EACH(h->n, BIAS);
@@ -139,14 +140,14 @@ HX_CLONES static void layernorm_bwd_rows(void *ctx, int64_t task)
             memset(p, 0, (size_t)d * sizeof *p);
             if (q) memset(q, 0, (size_t)d * sizeof *q);
         }
-        hx_half h[2];
+        hx_part h[2];
         hx_halves(c->a[1], c->ld[1], row, t, d, shift, h);
         float h1 = 0, hn = 0;
         for (int k = 0; k < 2; k++) {
             const float *dyk = dy + h[k].at, *gk = g + h[k].at;
             HX_SUM(h1); HX_SUM(hn);
 #define DOT(type) type e = HX_OF(type, dyk) * HX_OF(type, gk);           \
-            h1_##type += e;  hn_##type += e * (HX_HALF(type, h[k]) - m)
+            h1_##type += e;  hn_##type += e * (HX_PART(type, h[k]) - m)
             HX_EACH(h[k].n, DOT);
             h1 += HX_TOTAL(h1);
             hn += HX_TOTAL(hn);
@@ -154,7 +155,6 @@ HX_CLONES static void layernorm_bwd_rows(void *ctx, int64_t task)
         for (int k = 0; k < 2; k++)
             layernorm_back_half(c, &h[k], dy + h[k].at, m, r, h1 / (float)d, hn * r / (float)d,
                                 p + h[k].at, q ? q + h[k].at : NULL);
-        hx_shift_rest(c->a[6], c->ld[6], c->a[5], c->ld[5], row, t, d, shift);
     }
 }
 

@@ -64,12 +64,12 @@ HX_CLONES static void rmsnorm_rows(void *ctx, int64_t task)
     int64_t shift = ((const hx_shift_attrs *)c->attrs)->shift;
     int64_t end = hx_min((task + 1) * many, c->dim[B] * t);
     for (int64_t row = task * many; row < end; row++) {
-        hx_half h[2];
+        hx_part h[2];
         hx_halves(x, c->ld[0], row, t, d, shift, h);
         float ss = 0;
         for (int k = 0; k < 2; k++) {
             HX_SUM(ss);
-#define SQUARES(type) ss_##type += HX_HALF(type, h[k]) * HX_HALF(type, h[k])
+#define SQUARES(type) ss_##type += HX_PART(type, h[k]) * HX_PART(type, h[k])
             HX_EACH(h[k].n, SQUARES);
             ss += HX_TOTAL(ss);
         }
@@ -78,7 +78,7 @@ HX_CLONES static void rmsnorm_rows(void *ctx, int64_t task)
         for (int k = 0; k < 2; k++) {
             const float *gk = g + h[k].at;
             float *y = (float *)c->a[2] + row * c->ld[2] + h[k].at;
-#define SCALE(type) HX_AT(type, y) = HX_HALF(type, h[k]) * r * HX_OF(type, gk)
+#define SCALE(type) HX_AT(type, y) = HX_PART(type, h[k]) * r * HX_OF(type, gk)
             HX_EACH(h[k].n, SCALE);
         }
     }
@@ -101,28 +101,30 @@ HX_CLONES static void rmsnorm_bwd_rows(void *ctx, int64_t task)
         const float *dy = (const float *)c->a[0] + row * c->ld[0];
         float r = ((const float *)c->a[3])[row], *p = (float *)c->a[6] + row / HX_ROWS_P * d;
         if (row % HX_ROWS_P == 0) memset(p, 0, (size_t)d * sizeof *p);
-        hx_half h[2];
+        hx_part h[2];
         hx_halves(x, c->ld[1], row, t, d, shift, h);
         float m = 0;
         for (int k = 0; k < 2; k++) {
             const float *dyk = dy + h[k].at, *gk = g + h[k].at;
             HX_SUM(m);
-#define DOT(type) m_##type += HX_OF(type, dyk) * HX_OF(type, gk) * HX_HALF(type, h[k])
+#define DOT(type) m_##type += HX_OF(type, dyk) * HX_OF(type, gk) * HX_PART(type, h[k])
             HX_EACH(h[k].n, DOT);
             m += HX_TOTAL(m);
         }
         m = CLAMPED(r, d) ? 0 : m * r / (float)d * r;
         for (int k = 0; k < 2; k++) {
-            if (h[k].row < 0) continue;
             const float *dyk = dy + h[k].at, *gk = g + h[k].at;
-            hx_half a = hx_maybe(add, c->ld[4], h[k].row, h[k].at, h[k].n);
+            hx_part a = hx_part_of(add, c->ld[4], h[k].row, h[k].at, h[k].n);
             float *to = dx + h[k].row * c->ld[5] + h[k].at, *pk = p + h[k].at;
-#define BACK(type) type s = HX_HALF(type, h[k]), v = HX_OF(type, dyk);     \
-            HX_AT(type, to) = r * (v * HX_OF(type, gk) - s * m) + HX_HALF(type, a); \
+            if (!h[k].there) {
+                hx_unread(&a, to);
+                continue;
+            }
+#define BACK(type) type s = HX_PART(type, h[k]), v = HX_OF(type, dyk);     \
+            HX_AT(type, to) = r * (v * HX_OF(type, gk) - s * m) + HX_PART(type, a); \
             HX_AT(type, pk) += v * s * r
             HX_EACH(h[k].n, BACK);
         }
-        hx_shift_rest(dx, c->ld[5], add, c->ld[4], row, t, d, shift);
     }
 }
 

@@ -36,11 +36,11 @@ HX_CLONES static void shift_rows(void *ctx, int64_t task)
     int64_t shift = ((const hx_shift_attrs *)c->attrs)->shift;
     int64_t end = hx_min((task + 1) * many, c->dim[B] * t);
     for (int64_t row = task * many; row < end; row++) {
-        hx_half h[2];
+        hx_part h[2];
         hx_halves(c->a[0], c->ld[0], row, t, d, shift, h);
         for (int k = 0; k < 2; k++) {
             float *y = (float *)c->a[1] + row * c->ld[1] + h[k].at;
-#define MOVE(type) HX_AT(type, y) = HX_HALF(type, h[k])
+#define MOVE(type) HX_AT(type, y) = HX_PART(type, h[k])
             HX_EACH(h[k].n, MOVE);
         }
     }
@@ -58,17 +58,18 @@ HX_CLONES static void shift_bwd_rows(void *ctx, int64_t task)
     int64_t shift = ((const hx_shift_attrs *)c->attrs)->shift;
     int64_t end = hx_min((task + 1) * many, c->dim[B] * t);
     for (int64_t row = task * many; row < end; row++) {
-        hx_half h[2];
+        hx_part h[2];
         hx_halves(c->a[2], c->ld[2], row, t, d, shift, h);
         for (int k = 0; k < 2; k++) {
-            if (h[k].row < 0) continue;
             const float *dy = (const float *)c->a[0] + row * c->ld[0] + h[k].at;
-            hx_half a = hx_maybe(c->a[1], c->ld[1], h[k].row, h[k].at, h[k].n);
+            hx_part a = hx_part_of(c->a[1], c->ld[1], h[k].row, h[k].at, h[k].n);
             float *dx = (float *)c->a[2] + h[k].row * c->ld[2] + h[k].at;
-#define BACK(type) HX_AT(type, dx) = HX_OF(type, dy) + HX_HALF(type, a)
-            HX_EACH(h[k].n, BACK);
+#define BACK(type) HX_AT(type, dx) = HX_OF(type, dy) + HX_PART(type, a)
+            if (h[k].there)
+                HX_EACH(h[k].n, BACK);
+            else
+                hx_unread(&a, dx);
         }
-        hx_shift_rest(c->a[2], c->ld[2], c->a[1], c->ld[1], row, t, d, shift);
     }
 }
 

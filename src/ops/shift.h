@@ -18,43 +18,42 @@ static inline int64_t hx_shift_from(int64_t row, int64_t j, int64_t T, int64_t D
     return row % T < shift ? -1 : (row - shift) * D + j;
 }
 
-// For host functions: one half of the channels of row s[row], read from x or from zeros.
-typedef struct hx_half {
+// A stretch of n elements, read from x or, where there is nothing to read, from zeros.
+typedef struct hx_part {
     int64_t      at, n;                    // first channel, channels
-    int64_t      row;                      // of x; -1: zeros
+    int64_t      row;                      // of x
+    bool         there;
     const float *x;                        // element i is x[i & mask]
     int64_t      mask;
-} hx_half;
+} hx_part;
 
 static const float hx_zeros[HX_V16];
-#define HX_HALF(type, h) (*(const type *)((h).x + (i & (h).mask)))
+#define HX_PART(type, h) (*(const type *)((h).x + (i & (h).mask)))
 
+HX_INLINE hx_part hx_part_of(const float *x, int64_t ld, int64_t row, int64_t at, int64_t n)
+{
+    if (!x) return (hx_part){ at, n, row, false, hx_zeros, 0 };
+    return (hx_part){ at, n, row, true, x + row * ld + at, -1 };
+}
+
+// The halves of s[row]. Rows that are too early to read anything in their second half stand for as
+// many at the sequence's end whose second half nothing reads: over all rows, h[k].row names each
+// row of x once, so that gradients are written once.
 HX_INLINE void hx_halves(const float *x, int64_t ld, int64_t row, int64_t T, int64_t D,
-                         int64_t shift, hx_half h[2])
+                         int64_t shift, hx_part h[2])
 {
-    int64_t first = (D + 1) / 2;
-    h[0] = (hx_half){ 0, first, row, x + row * ld, -1 };
-    h[1] = (hx_half){ first, D - first, -1, hx_zeros, 0 };
-    if (row % T >= shift)
-        h[1] = (hx_half){ first, D - first, row - shift, x + (row - shift) * ld + first, -1 };
+    int64_t first = (D + 1) / 2, late = hx_min(shift, T);
+    h[0] = hx_part_of(x, ld, row, 0, first);
+    if (row % T >= late)
+        h[1] = hx_part_of(x, ld, row - late, first, D - first);
+    else
+        h[1] = hx_part_of(NULL, 0, row + T - late, first, D - first);
 }
 
-// A row that may be missing (c == NULL): its part from column `at`, read like a half.
-HX_INLINE hx_half hx_maybe(const float *c, int64_t ld, int64_t row, int64_t at, int64_t n)
+// dx where no token reads x: what is added, c.
+HX_INLINE void hx_unread(const hx_part *c, float *dx)
 {
-    if (!c) return (hx_half){ at, n, -1, hx_zeros, 0 };
-    return (hx_half){ at, n, row, c + row * ld + at, -1 };
-}
-
-// dx of the second half of row `row` where no later token has read it: only what is added.
-HX_INLINE void hx_shift_rest(float *dx, int64_t ld_dx, const float *c, int64_t ld_c, int64_t row,
-                             int64_t T, int64_t D, int64_t shift)
-{
-    int64_t first = (D + 1) / 2;
-    if (row % T + shift < T) return;
-    hx_half add = hx_maybe(c, ld_c, row, first, D - first);
-    float *to = dx + row * ld_dx + first;
-#define REST(type) HX_AT(type, to) = HX_HALF(type, add)
-    HX_EACH(add.n, REST);
-#undef REST
+#define UNREAD(type) HX_AT(type, dx) = HX_PART(type, *c)
+    HX_EACH(c->n, UNREAD);
+#undef UNREAD
 }
