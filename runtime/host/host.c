@@ -29,12 +29,30 @@ typedef struct host_prog {
 } host_prog;
 
 // ---- buffers ------------------------------------------------------------------------------
-static int64_t physical_bytes(void) { return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE); }
+// First number in a small text file; -1 if there is none.
+static int64_t number_in(const char *path)
+{
+    long long n = -1;
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%lld", &n) != 1)
+        n = -1;
+    if (f)
+        fclose(f);
+    return n;
+}
+
+// Memory of the machine, or of the container that this process is confined to.
+static int64_t physical_bytes(void)
+{
+    int64_t all = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    int64_t limit = number_in("/sys/fs/cgroup/memory.max");
+    return limit > 0 ? hx_min(all, limit) : all;
+}
 
 // What the system can still give without swapping; what is physically there if it does not say.
 static int64_t available_bytes(void)
 {
-    int64_t kib = -1;
+    int64_t kib = -1, physical = physical_bytes();
     char line[128];
     FILE *f = fopen("/proc/meminfo", "r");
     while (f && kib < 0 && fgets(line, sizeof line, f))
@@ -42,7 +60,9 @@ static int64_t available_bytes(void)
             kib = atoll(line + 13);
     if (f)
         fclose(f);
-    return kib < 0 ? physical_bytes() : kib * 1024;
+    int64_t used = number_in("/sys/fs/cgroup/memory.current");
+    int64_t left = used > 0 ? hx_max(physical - used, 0) : physical;
+    return kib < 0 ? left : hx_min(left, kib * 1024);
 }
 
 static hx_result out_of_memory(const char *name, int64_t bytes)
