@@ -8,8 +8,9 @@ layout(push_constant) uniform push {
 };
 #include "attn.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  OUT(3, y);  OUT(4, l);
-const uint RT = BR / TY, CT = BC / TX, PS = BC + 1;
-shared float qs[BR * KS], kv[BC * KS], ps[BR * PS], red[BR * TX];
+const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
+shared vec4 qs[BR * KS], kv[BC * KS], ps[BR * PS];
+shared float red[BR * TX];
 
 void main()
 {
@@ -17,7 +18,8 @@ void main()
     place p = place_of(B, T, heads, axial, BR);
     uint n = p.n, i1 = min(p.i0 + BR, n);
     uint lo = p.i0 < n ? KEYS_LO(p.i0) : 0, hi = p.i0 < n ? KEYS_HI(i1 - 1) : 0;
-    float scale = inversesqrt(float(K)), acc[RT][NC], s[RT][CT], top[RT], sum[RT];
+    float scale = inversesqrt(float(K)), s[RT][CT], top[RT], sum[RT];
+    vec4 acc[RT][NC];
     CLEAR(acc, RT)
     [[unroll]] for (uint a = 0; a < RT; a++) { top[a] = -3e38; sum[a] = 0; }
     LOAD(qs, BR, p, q, p.i0)
@@ -50,14 +52,14 @@ void main()
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 float e = s[a][b] == -3e38 ? 0 : exp(s[a][b] - m);
                 sum[a] += e;
-                ps[row * PS + tx + TX * b] = e;
+                uint j = tx + TX * b;
+                ps[row * PS + j / 4][j % 4] = e;
             }
             top[a] = m;
         }
         LOAD(kv, BC, p, v, at)
         barrier();
-#define WEIGHT(j, i) ps[(i) * PS + j]
-        MIX(acc, RT, BC, WEIGHT, kv)
+MIX(acc, RT, BC, ps, PS, kv)
     }
 
     // sums of the columns' shares, in order

@@ -9,8 +9,8 @@ layout(push_constant) uniform push {
 };
 #include "attn.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dk);  OUT(7, dv);
-const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BC + 1;
-shared float ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BR * PS], ds[BR * PS];
+const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BR / 4 + 1;
+shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BC * PS], ds[BC * PS];
 
 void main()
 {
@@ -18,7 +18,8 @@ void main()
     place p = place_of(B, T, heads, axial, BC);
     uint n = p.n, j1 = min(p.i0 + BC, n);
     uint lo = p.i0 < n ? QUERIES_LO(p.i0) : 0, hi = p.i0 < n ? QUERIES_HI(j1 - 1) : 0;
-    float scale = inversesqrt(float(K)), ak[JT][NC], av[JT][NC], s[RT][CT], dp[RT][CT];
+    float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT];
+    vec4 ak[JT][NC], av[JT][NC];
     CLEAR(ak, JT)
     CLEAR(av, JT)
     LOAD(ks, BC, p, k, p.i0)
@@ -35,17 +36,15 @@ void main()
             uint row = ty + TY * a, i = at + row;
             float li = i < n ? l[STAT(p, i)] : 0, ei = i < n ? e[STAT(p, i)] : 0;
             [[unroll]] for (uint b = 0; b < CT; b++) {
-                uint j = p.i0 + tx + TX * b;
+                uint col = tx + TX * b, j = p.i0 + col;
                 float weight = i < n && j < n && SEES(i, j) ? exp(s[a][b] * scale - li) : 0;
-                ps[row * PS + tx + TX * b] = weight;
-                ds[row * PS + tx + TX * b] = weight * (dp[a][b] - ei);
+                ps[col * PS + row / 4][row % 4] = weight;
+                ds[col * PS + row / 4][row % 4] = weight * (dp[a][b] - ei);
             }
         }
         barrier();
-#define P_AT(i, j) ps[(i) * PS + j]
-#define DS_AT(i, j) ds[(i) * PS + j]
-        MIX(av, JT, BR, P_AT, ys)
-        MIX(ak, JT, BR, DS_AT, qs)
+        MIX(av, JT, BR, ps, PS, ys)
+        MIX(ak, JT, BR, ds, PS, qs)
     }
 #define ONE(a) 1
 #define SCALE(a) scale

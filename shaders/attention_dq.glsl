@@ -8,8 +8,8 @@ layout(push_constant) uniform push {
 };
 #include "attn.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dq);
-const uint RT = BR / TY, CT = BC / TX, PS = BC + 1;
-shared float qs[BR * KS], ys[BR * KS], kv[BC * KS], ds[BR * PS];
+const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
+shared vec4 qs[BR * KS], ys[BR * KS], kv[BC * KS], ds[BR * PS];
 
 void main()
 {
@@ -17,7 +17,8 @@ void main()
     place p = place_of(B, T, heads, axial, BR);
     uint n = p.n, i1 = min(p.i0 + BR, n);
     uint lo = p.i0 < n ? KEYS_LO(p.i0) : 0, hi = p.i0 < n ? KEYS_HI(i1 - 1) : 0;
-    float scale = inversesqrt(float(K)), acc[RT][NC], s[RT][CT], dp[RT][CT], li[RT], ei[RT];
+    float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT], li[RT], ei[RT];
+    vec4 acc[RT][NC];
     CLEAR(acc, RT)
     [[unroll]] for (uint a = 0; a < RT; a++) {
         uint i = p.i0 + ty + TY * a;
@@ -39,15 +40,14 @@ void main()
         [[unroll]] for (uint a = 0; a < RT; a++) {
             uint row = ty + TY * a, i = p.i0 + row;
             [[unroll]] for (uint b = 0; b < CT; b++) {
-                uint j = at + tx + TX * b;
+                uint col = tx + TX * b, j = at + col;
                 bool seen = i < n && j < n && SEES(i, j);
-                ds[row * PS + tx + TX * b] =
+                ds[row * PS + col / 4][col % 4] =
                     seen ? exp(s[a][b] * scale - li[a]) * (dp[a][b] - ei[a]) : 0;
             }
         }
         barrier();
-#define WEIGHT(j, i) ds[(i) * PS + j]
-        MIX(acc, RT, BC, WEIGHT, kv)
+MIX(acc, RT, BC, ds, PS, kv)
     }
 #define SCALE(a) scale
     STORE(p, dq, p.i0, acc, RT, SCALE)

@@ -10,9 +10,10 @@ layout(constant_id = 2) const uint BC = 32;
 layout(local_size_x_id = 3, local_size_y_id = 4) in;
 const uint TX = gl_WorkGroupSize.x;
 const uint TY = gl_WorkGroupSize.y;
-const uint KU = (K + 15) / 16 * 16;        // channels with padding
-const uint KS = KU + 1;                    // odd: columns of a tile lie in different banks
-const uint NC = KU / TX;                   // channels of an invocation
+const uint K4 = (K + 3) / 4;               // channels, in fours
+const uint NC = (K4 + TX - 1) / TX;        // fours of channels of an invocation
+const uint KU = NC * TX;                   // fours of channels with padding
+const uint KS = KU + 1;                    // rows apart: neighbours lie in different banks
 
 // what a workgroup works on: tokens i0 .. i0+rows-1 of class r, which has n tokens, of head h
 struct place { uint b, h, r, n, i0; };
@@ -31,12 +32,15 @@ place place_of(uint B, uint T, uint heads, uint axial, uint rows)
 
 // tile[rows][KS] = x rows i0 .. of the place, from an argument with x_o, x_s
 #define LOAD(tile, rows, p, x, i0)                                                               \
-    for (uint e0 = gl_LocalInvocationIndex; e0 < (rows) * KU; e0 += 4 * TX * TY)                 \
-        [[unroll]] for (uint u = 0; u < 4; u++) {                                                \
-            uint e = e0 + u * TX * TY, i = (i0) + e / KU, c = e % KU;                            \
-            if (e < (rows) * KU)                                                                 \
-                tile[e / KU * KS + c] = i < p.n && c < K ? x[ROW(p, x, i) + c] : 0;              \
-        }
+    for (uint e = gl_LocalInvocationIndex; e < (rows) * KU; e += TX * TY) {                      \
+        uint i = (i0) + e / KU, c = e % KU * 4;                                                  \
+        vec4 four = vec4(0);                                                                     \
+        if (i < p.n) {                                                                           \
+            uint at_ = ROW(p, x, i) + c;                                                         \
+            [[unroll]] for (uint d = 0; d < 4; d++) if (c + d < K) four[d] = x[at_ + d];         \
+        }                                                                                        \
+        tile[e / KU * KS + e % KU] = four;                                                       \
+    }
 // first element of class row i at the place's head
 #define ROW(p, x, i) (x##_o + (p.b * T + p.r + (i) * axial) * x##_s + p.h * K)
 // where row i's statistics are in l[B,heads,T]
@@ -46,36 +50,40 @@ place place_of(uint B, uint T, uint heads, uint axial, uint rows)
 #define DOTS(s, RT, CT, x, y)                                                                    \
     [[unroll]] for (uint a = 0; a < RT; a++)                                                     \
         [[unroll]] for (uint b = 0; b < CT; b++) s[a][b] = 0;                                    \
-    for (uint c0 = 0; c0 < KU; c0 += 8)                                                          \
-        [[unroll]] for (uint u = 0; u < 8; u++) {                                                \
-            float yy[CT];                                                                        \
-            [[unroll]] for (uint b = 0; b < CT; b++) yy[b] = y[(tx + TX * b) * KS + c0 + u];     \
-            [[unroll]] for (uint a = 0; a < RT; a++) {                                           \
-                float xx = x[(ty + TY * a) * KS + c0 + u];                                       \
-                [[unroll]] for (uint b = 0; b < CT; b++) s[a][b] += xx * yy[b];                  \
-            }                                                                                    \
-        }
+    for (uint c = 0; c < K4; c++) {                                                              \
+        vec4 yy[CT];                                                                             \
+        [[unroll]] for (uint b = 0; b < CT; b++) yy[b] = y[(tx + TX * b) * KS + c];              \
+        [[unroll]] for (uint a = 0; a < RT; a++) {                                               \
+            vec4 xx = x[(ty + TY * a) * KS + c];                                                 \
+            [[unroll]] for (uint b = 0; b < CT; b++) s[a][b] += dot(xx, yy[b]);                  \
+        }                                                                                        \
+    }
 
-// acc[a][b] += sum over j < n of w(j, ty + TY a) y[j][tx + TX b]; n a multiple of 4
-#define MIX(acc, RT, n, w, y)                                                                    \
-    for (uint j0 = 0; j0 < n; j0 += 4)                                                           \
-        [[unroll]] for (uint u = 0; u < 4; u++) {                                                \
-            float yy[NC];                                                                        \
-            [[unroll]] for (uint b = 0; b < NC; b++) yy[b] = y[(j0 + u) * KS + tx + TX * b];     \
-            [[unroll]] for (uint a = 0; a < RT; a++) {                                           \
-                float ww = w(j0 + u, ty + TY * a);                                               \
-                [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] += ww * yy[b];                \
+// acc[a][b] += sum over j < n of w[ty + TY a][j] y[j][tx + TX b]; rows of w are WS apart, n and j
+// count in fours
+#define MIX(acc, RT, n, w, WS, y)                                                                \
+    for (uint j = 0; j < (n) / 4; j++) {                                                         \
+        vec4 ww[RT];                                                                             \
+        [[unroll]] for (uint a = 0; a < RT; a++) ww[a] = w[(ty + TY * a) * (WS) + j];            \
+        [[unroll]] for (uint u = 0; u < 4; u++)                                                  \
+            [[unroll]] for (uint b = 0; b < NC; b++) {                                           \
+                vec4 yy = y[(4 * j + u) * KS + tx + TX * b];                                     \
+                [[unroll]] for (uint a = 0; a < RT; a++) acc[a][b] += ww[a][u] * yy;             \
             }                                                                                    \
-        }
+    }
 
 #define CLEAR(acc, RT)                                                                           \
     [[unroll]] for (uint a = 0; a < RT; a++)                                                     \
-        [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] = 0;
+        [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] = vec4(0);
 
 // x row i0 + ty + TY a = acc[a] f(a)
 #define STORE(p, x, i0, acc, RT, f)                                                              \
-    [[unroll]] for (uint a = 0; a < RT; a++)                                                     \
-        [[unroll]] for (uint b = 0; b < NC; b++) {                                               \
-            uint i = (i0) + ty + TY * a, c = tx + TX * b;                                        \
-            if (i < p.n && c < K) x[ROW(p, x, i) + c] = acc[a][b] * f(a);                        \
-        }
+    [[unroll]] for (uint a = 0; a < RT; a++) {                                                   \
+        uint i = (i0) + ty + TY * a;                                                             \
+        if (i < p.n)                                                                             \
+            [[unroll]] for (uint b = 0; b < NC; b++)                                             \
+                [[unroll]] for (uint d = 0; d < 4; d++) {                                        \
+                    uint c = (tx + TX * b) * 4 + d;                                              \
+                    if (c < K) x[ROW(p, x, i) + c] = acc[a][b][d] * f(a);                        \
+                }                                                                                \
+    }

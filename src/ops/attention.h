@@ -44,14 +44,16 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
 #define ATTN_BENCH "B=2 T=2048 D=512 heads=8 w=32; B=2 T=2048 D=512 heads=8 axial=4 w=64"
 
 // Kernel rows: specialization constants are the head width, queries and keys of a tile, and
-// invocations across and along it. Rows for wider heads have smaller tiles, so that every one
-// fits 32 KiB of shared memory.
-#define ATTN_ROW(OP, NEEDS, ROWS, TILE, FITS)                                                    \
-    { .name = OP, .needs = NEEDS, .grid = "T/axial/" #ROWS "*axial*heads*B",                     \
+// invocations along keys and along queries. OWN is the rows that a workgroup has. Wider heads have
+// smaller tiles, so that each fits 32 KiB of shared memory (48 KiB: rows for real GPUs). Sizes of
+// the first three rows were chosen on llvmpipe.
+#define ATTN_ROW(OP, NEEDS, OWN, TILE, FITS)                                                     \
+    { .name = OP, .needs = NEEDS, .grid = "T/axial/" #OWN "*axial*heads*B",                      \
       .spec = "D/heads, " TILE, .fits = FITS }
+#define ATTN_GPU (HX_CAP_GPU | HX_CAP_SHARED48)
 
-// One rule makes three operators: attn_NAME, attn_NAME_dq and attn_NAME_dkv. FLOPS(n): an expression
-// for n operations for each channel of each pair that sees each other.
+// One rule makes three operators: attn_NAME, attn_NAME_dq and attn_NAME_dkv. FLOPS(n): an
+// expression for n operations for each channel of each pair that sees each other.
 #define HX_MASK(NAME, MATH, FLOPS)                                                               \
     static const attn_rule NAME##_rule = { NAME##_sees, NAME##_keys, NAME##_queries };           \
     static void NAME##_ref(const hx_ref *r) { attn_ref(&NAME##_rule, r); }                       \
@@ -68,11 +70,13 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
                "-> dq:[B,T,D]",                                                                  \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dq_ref,            \
         .wrong_if = attn_wrong, .host = NAME##_dq_host, .terms = "T+D/heads",                    \
-        .flops = FLOPS("6"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,    \
+        .flops = FLOPS("6"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
         .kernels = {                                                                             \
-            ATTN_ROW("attn_" #NAME "_dq", 0, 8, "8, 8, 8, 8", NULL),                             \
-            ATTN_ROW("attn_" #NAME "_dq", 0, 16, "16, 16, 8, 8", attn_fits_128),                 \
-            ATTN_ROW("attn_" #NAME "_dq", 0, 32, "32, 32, 8, 8", attn_fits_64) });               \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 8, "8, 8, 8, 4", NULL),                             \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 16, "16, 16, 8, 4", attn_fits_128),                 \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 32, "32, 32, 8, 4", attn_fits_64),                  \
+            ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 16, 8, 8", attn_fits_128),          \
+            ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 32, 8, 8", attn_fits_64) });        \
     HX_OP(attn_##NAME##_dkv,                                                                     \
         .math = "dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, "           \
                 "ds and s as in attn_" #NAME "_dq, " MATH,                                       \
@@ -81,11 +85,13 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
                "-> dk:[B,T,D] dv:[B,T,D]",                                                       \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dkv_ref,           \
         .wrong_if = attn_wrong, .host = NAME##_dkv_host, .terms = "T+D/heads",                   \
-        .flops = FLOPS("8"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,    \
+        .flops = FLOPS("8"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
         .kernels = {                                                                             \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 8, "8, 8, 8, 8", NULL),                            \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 16, "8, 16, 8, 8", attn_fits_128),                 \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 8", attn_fits_64) });              \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 8, "4, 8, 8, 4", NULL),                            \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 16, "8, 16, 8, 2", attn_fits_128),                 \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 4", attn_fits_64),                 \
+            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 16, "16, 16, 8, 8", attn_fits_128),         \
+            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 32, "32, 32, 8, 8", attn_fits_64) });       \
     static void NAME##_vjp(const hx_node *n, hx_t *d)                                            \
     {                                                                                            \
         attn_vjp(&hx_op_attn_##NAME##_dq, &hx_op_attn_##NAME##_dkv, n, d);                       \
@@ -97,8 +103,10 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] -> y:[B,T,D] l[B,heads,T]",                        \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_ref,               \
         .vjp = NAME##_vjp, .wrong_if = attn_wrong, .host = NAME##_host, .terms = "T+D/heads",    \
-        .flops = FLOPS("4"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,    \
+        .flops = FLOPS("4"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
         .kernels = {                                                                             \
-            ATTN_ROW("attn_" #NAME, 0, 8, "8, 16, 8, 8", NULL),                                  \
-            ATTN_ROW("attn_" #NAME, 0, 16, "16, 16, 8, 8", attn_fits_128),                       \
-            ATTN_ROW("attn_" #NAME, 0, 32, "32, 32, 8, 8", attn_fits_64) })
+            ATTN_ROW("attn_" #NAME, 0, 8, "8, 16, 8, 4", NULL),                                  \
+            ATTN_ROW("attn_" #NAME, 0, 16, "16, 16, 8, 4", attn_fits_128),                       \
+            ATTN_ROW("attn_" #NAME, 0, 32, "32, 32, 8, 4", attn_fits_64),                        \
+            ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", attn_fits_128),                \
+            ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", attn_fits_64) })
