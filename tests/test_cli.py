@@ -142,7 +142,7 @@ class Cli(unittest.TestCase):
         self.assertEqual(sum(plan['memory'].values()), plan['peak_bytes'])
         bench = json.loads(self.ok('bench', '--config', 'c.yaml', '--reps', '2', '--device', 'host', '--json').stdout)
         self.assertLess(abs(bench['results'][0]['peak_bytes'] / plan['peak_bytes'] - 1), 0.02)
-        self.ok('check', 'add', '--device', 'host', '--json', 'check.json')
+        self.ok('check', 'add', 'hierarchical', '--device', 'host', '--json', 'check.json')
         with open(self.at('check.json')) as f:
             results = json.load(f)['devices'][0]['results']
         self.assertTrue(results and all(r['ok'] for r in results))

@@ -139,6 +139,37 @@ START_TEST(same_bits)
 }
 END_TEST
 
+// Every Vulkan device learns what the host learns, twice with the same bits, also when interrupted.
+START_TEST(vulkan)
+{
+    make_text();
+    hx_run_conf *c = CONF("train.steps=4", "train.accumulate=2", "save.every=4", "eval.every=0", "sample.every=0");
+    hx_dev_info list[8];
+    int n = 0;
+    const char *note;
+    ck_ok(hx_dev_list(list, HX_COUNT(list), &n, &note));
+    hx_dev *host = open_dev("host", 2);
+    seen expected = {0};
+    ck_ok(train_in("host", c, host, &expected));
+    for (int i = 1; i < n; i++) {
+        if (*list[i].why_not)
+            continue;
+        hx_dev *d = open_dev(list[i].selector, 0);
+        const char *a = hx_sprintf(arena, "a%d", i), *b = hx_sprintf(arena, "b%d", i);
+        seen first = {0}, half = { .stop_at = 2 }, rest = {0};
+        ck_ok(train_in(a, c, d, &first));
+        for (int k = 1; k <= 4; k++)
+            ck_assert_msg(fabs(first.loss[k] - expected.loss[k]) < 1e-4, "step %d on %s: %.9g, host %.9g", k,
+                          list[i].caps.name, first.loss[k], expected.loss[k]);
+        ck_assert_int_eq(train_in(b, c, d, &half), HX_E_STOPPED);
+        ck_ok(train_in(b, c, d, &rest));
+        check_same_run(a, b, 4);
+        hx_dev_close(&d);
+    }
+    hx_dev_close(&host);
+}
+END_TEST
+
 static int count_lines(const char *file, const char *word)
 {
     hx_blob x = {0};
@@ -384,7 +415,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *tests[] = { loss_falls, same_bits, metrics_after_a_crash, accumulation, not_finite, steps_and_memory,
+    const TTest *tests[] = { loss_falls, same_bits, vulkan, metrics_after_a_crash, accumulation, not_finite, steps_and_memory,
                              schedule, sampling, generation, evaluation, one_process_a_run };
     return run_suite("train", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -1,5 +1,5 @@
-// check.c - `htxvk check`: every operator and its derivative against the fp64 references, on the
-// devices of whoever runs it.
+// check.c - `htxvk check`: every operator, every derivative and whole models against the fp64
+// references, on the devices of whoever runs it.
 #include <fnmatch.h>
 #include <jansson.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "../../runtime/file.h"
 #include "../core/opcheck.h"
 #include "../core/plan.h"
+#include "../train/modelcheck.h"
 #include "cli.h"
 
 typedef struct check_opts { int32_t cases; int64_t seed; const char *json; } check_opts;
@@ -45,21 +46,35 @@ static bool chosen(const work *w, const char *name)
     return !w->c->n_args;
 }
 
+static bool chosen_ops(const work *w)
+{
+    for (int i = 0; i < hx_n_ops; i++)
+        if (chosen(w, hx_ops[i]->name))
+            return true;
+    return false;
+}
+
+// The operators, then the models.
 static hx_result check_args(const work *w)
 {
-    const char **names = hx_new(w->c->arena, const char *, hx_n_ops + 1);
-    for (int i = 0; names && i < hx_n_ops; i++)
-        names[i] = hx_ops[i]->name;
-    for (int k = 0; k < w->c->n_args && names; k++) {
+    int n = 0;
+    const char **names = hx_new(w->c->arena, const char *, hx_n_ops + hx_n_models);
+    if (!names)
+        return HX_E_NOMEM;
+    for (int i = 0; i < hx_n_ops; i++)
+        names[n++] = hx_ops[i]->name;
+    for (int i = 0; i < hx_n_models; i++)
+        names[n++] = hx_models[i]->name;
+    for (int k = 0; k < w->c->n_args; k++) {
         int hits = 0;
-        for (int i = 0; i < hx_n_ops; i++)
-            hits += !fnmatch(w->c->args[k], hx_ops[i]->name, 0);
-        const char *near = hits ? NULL : hx_nearest(w->c->args[k], names, hx_n_ops);
+        for (int i = 0; i < n; i++)
+            hits += !fnmatch(w->c->args[k], names[i], 0);
+        const char *near = hits ? NULL : hx_nearest(w->c->args[k], names, n);
         if (!hits)
-            return hx_fail(HX_E_USAGE, "there is no operator '%s'%s%s [E-USAGE]", w->c->args[k],
+            return hx_fail(HX_E_USAGE, "there is no operator or model '%s'%s%s [E-USAGE]", w->c->args[k],
                            near ? "; did you mean " : "", near ? near : "");
     }
-    return names ? HX_OK : HX_E_NOMEM;
+    return HX_OK;
 }
 
 static void note_failure(tally *t)
@@ -139,11 +154,46 @@ static void print_tally(const hx_op *op, const tally *t, bool gradients)
     fflush(stdout);
 }
 
+static void print_model(const hx_model *m, const hx_modelreport *t, bool ok)
+{
+    printf("  %-24s %10.1e %10.1e  %-6s [%s]\n", m->name, t->outputs, t->grads, ok ? "ok" : "FAILED", t->text);
+    if (!ok)
+        printf("    %s\n", hx_last_message());
+    fflush(stdout);
+}
+
+static hx_result check_models(work *w, hx_dev *d, int *failed)
+{
+    bool titled = !w->print;
+    for (int k = 0; k < hx_n_models; k++) {
+        const hx_model *m = hx_models[k];
+        for (int i = 0; chosen(w, m->name) && i < hx_model_samples(m); i++) {
+            hx_modelreport t;
+            hx_result r = hx_check_model(d, m, i, (uint64_t)w->o->seed + (uint64_t)i, &t);
+            if (r && r != HX_E_CHECK)
+                return r;
+            if (!titled)
+                printf("  %-24s %10s %10s\n", "model", "outputs", "gradients");
+            titled = true;
+            if (w->print)
+                print_model(m, &t, !r);
+            json_t *j = json_pack("{ss ss sf sf ss sf sb}", "model", m->name, "sample", t.text, "outputs", t.outputs,
+                "gradients", t.grads, "nearest", t.worst, "ms", t.ms, "ok", r == HX_OK);
+            if (j && r)
+                json_object_set_new(j, "message", json_string(hx_last_message()));
+            json_array_append_new(w->results, j ? j : json_null());
+            *failed += r != HX_OK;
+        }
+    }
+    return HX_OK;
+}
+
 static hx_result check_device(work *w, hx_dev *d, bool gradients)
 {
     if (w->print)
-        printf("%s\n  %-24s %5s %5s %9s %9s %8s  %-6s %s\n", hx_printable(w->c->arena, hx_dev_get_caps(d)->name),
-               "operator", "cases", "runs", "worst", "L2", "d error", "", "kernels");
+        printf("%s\n", hx_printable(w->c->arena, hx_dev_get_caps(d)->name));
+    if (w->print && chosen_ops(w))
+        printf("  %-24s %5s %5s %9s %9s %8s  %-6s %s\n", "operator", "cases", "runs", "worst", "L2", "d error", "", "kernels");
     int ops = 0, failed = 0;
     for (int i = 0; i < hx_n_ops; i++) {
         tally t = {0};
@@ -155,8 +205,9 @@ static hx_result check_device(work *w, hx_dev *d, bool gradients)
         ops++;
         failed += t.failed > 0;
     }
-    if (w->print)
+    if (w->print && ops)
         printf("  %d operators, %d failed; worst and L2 in parts of the allowed error\n", ops, failed);
+    HX_TRY(check_models(w, d, &failed));
     w->failed += failed;
     return HX_OK;
 }
@@ -208,11 +259,11 @@ static hx_result run(hx_cli *c)
         r = hx_cli_json(j, w.o->json);
     json_decref(j);
     if (!r && w.failed)
-        r = hx_fail(HX_E_CHECK, "%d of the operators are wrong on this machine [E-CHECK]", w.failed);
+        r = hx_fail(HX_E_CHECK, "%d operators or models are wrong on this machine [E-CHECK]", w.failed);
     return r;
 }
 
-HX_CMD(check, .args = "[OPERATOR]... [--device SEL|all] [--json FILE]",
-    .help = "compare every operator and derivative with its fp64 reference on your devices",
+HX_CMD(check, .args = "[OPERATOR|MODEL]... [--device SEL|all] [--json FILE]",
+    .help = "compare every operator, derivative and model with fp64 references on your devices",
     .opts = check_fields, .opts_size = sizeof(check_opts), .max_args = 1000, .run = run,
-    .more = "OPERATOR may be a pattern such as 'attention*'. Exit code 0: all agree, 8: something does not.\n");
+    .more = "OPERATOR or MODEL may be a pattern such as 'attention*'. Exit code 0: all agree, 8: something does not.\n");

@@ -42,6 +42,8 @@ typedef struct hx_model {
     void          (*build)(const void *conf, const void *self, hx_graph *g);
     // Sizes that drivers need, by name: "num_tokens", "seq_len", "ignore_index".
     int64_t       (*size)(const void *conf, const char *what);
+    // Small configurations for checks: "KEY=VALUE ... B=2 N=24; ...", ids being [B, N].
+    const char     *samples;
     // Which inputs output `o` may depend on: for the receptive-field test. NULL: unknown.
 } hx_model;
 #define HX_MODEL(m, ...) const hx_model hx_model_##m = { .name = #m, __VA_ARGS__ }

@@ -436,4 +436,10 @@ static int64_t size(const void *conf, const char *what)
 HX_MODEL(hierarchical,
     .title = "HierarchicalTransformer", .source = "simple-hierarchical-transformer 0.2.0",
     .fields = fields, .conf_size = sizeof(hierarchical_conf),
-    .check = check, .declare = declare, .build = build, .size = size);
+    .check = check, .declare = declare, .build = build, .size = size,
+    .samples = "num_tokens=29 dim=20 depth=1 dim_head=8 heads=2 seq_len=32 B=2 N=25; "
+               "num_tokens=29 dim=[16,12] depth=2 dim_head=8 heads=[2,1] seq_len=32 hierarchies=[1,4] "
+               "window_sizes=[3,null] B=2 N=31; "
+               "num_tokens=29 dim=[12,10,16] depth=2 dim_head=8 heads=1 seq_len=48 hierarchies=[1,2,8] "
+               "hierarchical_stride=[1,2,4] window_sizes=[2,0,1] hierarchy_merge_all=true "
+               "predict_use_all_hierarchy=true ignore_index=3 B=1 N=40");
