@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../../runtime/file.h"
+#include "../core/op.h"
 #include "cli.h"
 
 typedef struct devices_opts { bool json; } devices_opts;
@@ -95,6 +96,9 @@ static hx_result run(hx_cli *c)
             print_device(c->arena, &list[i]);
         if (note && *note)
             printf("note: %s\n", note);
+        if (*hx_spirvs_left_out)
+            printf("note: the shader compiler of this build did not know what these kernels need: %s; "
+                   "see tools/setup\n", hx_spirvs_left_out);
         return HX_OK;
     }
     json_t *j = json_pack("{so}", "devices", json_array());
@@ -102,6 +106,7 @@ static hx_result run(hx_cli *c)
         json_array_append_new(json_object_get(j, "devices"), device_json(c->arena, &list[i]));
     if (note && *note)
         json_object_set_new(j, "note", json_string(note));
+    json_object_set_new(j, "kernels_left_out", json_string(hx_spirvs_left_out));
     hx_result r = hx_cli_json(j, "-");
     json_decref(j);
     return r;

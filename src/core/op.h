@@ -99,6 +99,7 @@ const hx_op *hx_op_find(const char *name); // NULL if there is none
 // A compiled shader, embedded. Generated: one per shaders/*.comp that this build's compiler knows.
 typedef struct hx_spirv { const char *name; const uint32_t *words; size_t n_words; } hx_spirv;
 extern const hx_spirv hx_spirvs[];
+extern const char hx_spirvs_left_out[];      // names of kernels that the compiler did not know, or ""
 extern const int hx_n_spirvs;
 const hx_spirv *hx_spirv_find(const char *name);
 
