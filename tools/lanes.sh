@@ -1,0 +1,41 @@
+# Sourced by tools/test --full: the lanes that take long.
+swiftshader=$PWD/build/swiftshader/vk_swiftshader_icd.json
+
+# every operator at the other vector widths of lavapipe, and on the smallest device there is
+for width in 128 512; do
+    LP_NATIVE_VECTOR_WIDTH=$width lane "width-$width" build --suite op --timeout-multiplier 4
+done
+if [ -f "$swiftshader" ]; then
+    VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader \
+        lane swiftshader build --suite op --timeout-multiplier 4
+else
+    count skip swiftshader
+fi
+
+# training under Vulkan's validation layer, synchronisation included: any message fails it
+validated() {
+    local out rc=0
+    out=$(mktemp -d)
+    build/htxvk train examples/demo.yaml --validation --out "$out/run" --set "data.train=[README.md, ARCHITECTURE.md]" \
+        --set train.steps=4 --set eval.every=0 --set sample.every=0 || rc=1
+    rm -rf "$out"
+    return $rc
+}
+single validation validated
+
+# another compiler, any warning an error
+clang_lane() {
+    CC=clang build build-clang -Dwerror=true --
+}
+single clang clang_lane
+
+# memory errors and undefined behaviour
+sanitizers() {
+    build build-asan -Db_sanitize=address,undefined -Db_lundef=false --
+}
+if sanitizers; then
+    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+        lane sanitizers build-asan --timeout-multiplier 10
+else
+    count fail "sanitizers: build"
+fi
