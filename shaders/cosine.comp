@@ -2,7 +2,7 @@
 // s[b,t] = p[b,t].e[b,t+1] / (max(|p[b,t]|, 1e-12) max(|e[b,t+1]|, 1e-12))
 // LANES invocations a pair of rows.
 #extension GL_GOOGLE_include_directive : require
-#define ROWS_SUM vec3
+#define ROWS_SUM vec4
 #include "hx.glsl"
 #include "rows.glsl"
 layout(push_constant) uniform push { uint B, T, D, p_o, p_s, e_o, e_s; };
@@ -13,10 +13,10 @@ void main()
     uint i = rows_row(), lane = rows_lane(), row = i / (T - 1) * T + i % (T - 1);
     bool live = i < B * (T - 1);
     uint at = p_o + row * p_s, to = e_o + (row + 1) * e_s;
-    vec3 sums = vec3(0);
+    vec4 sums = vec4(0);
     if (live) for (uint j = lane; j < D; j += LANES) {
         float u = p[at + j], v = e[to + j];
-        sums += vec3(u * u, v * v, u * v);
+        sums += vec4(u * u, v * v, u * v, 0);
     }
     sums = rows_sum(sums);
     vec2 n = sqrt(sums.xy);

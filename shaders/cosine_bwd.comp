@@ -2,7 +2,7 @@
 // dp[t] = ds (E - P s)/|p|,  de[t+1] = ds (P - E s)/|e| + c,  P = p/|p|, E = e/|e|
 // LANES invocations for dp[t] and de[t+1]; at the last token for the zeros of dp[t] and de[0].
 #extension GL_GOOGLE_include_directive : require
-#define ROWS_SUM vec3
+#define ROWS_SUM vec4
 #include "hx.glsl"
 #include "rows.glsl"
 layout(push_constant) uniform push {
@@ -13,25 +13,22 @@ IN(0, ds);  IN(1, p);  IN(2, e);  IN(3, c);  OUT(4, de);  OUT(5, dp);
 void main()
 {
     uint row = rows_row(), lane = rows_lane(), t = row % T, next = t < T - 1 ? row + 1 : row - t;
-    bool live = row < B * T, both = live && t < T - 1;
     uint at = p_o + row * p_s, to = e_o + next * e_s;
-    vec3 sums = vec3(0);
-    if (both) for (uint j = lane; j < D; j += LANES) {
+    uint end = row < B * T ? D : 0, pair_end = t < T - 1 ? end : 0;
+    vec4 sums = vec4(0);
+    for (uint j = lane; j < pair_end; j += LANES) {
         float u = p[at + j], v = e[to + j];
-        sums += vec3(u * u, v * v, u * v);
+        sums += vec4(u * u, v * v, u * v, 0);
     }
     sums = rows_sum(sums);
-    vec2 n = sqrt(sums.xy);
-    bvec2 clamped = lessThan(n, vec2(1e-12));
-    n = mix(n, vec2(1e-12), clamped);
-    float a = 0, dot = sums.z / n.x / n.y;
-    if (both) a = ds[row / T * (T - 1) + t] / n.x / n.y;
-    // what comes back through the lengths
-    vec2 back = mix(vec2(a * dot) * n.yx / n, vec2(0), clamped);
-    if (live) for (uint j = lane; j < D; j += LANES) {
-        float u = p[at + j], v = e[to + j];
-        dp[dp_o + row * dp_s + j] = both ? a * v - back.x * u : 0;
-        de[de_o + next * de_s + j] = (both ? a * u - back.y * v : 0)
-            + (HAS(3) ? c[c_o + next * c_s + j] : 0);
+    float np = sqrt(sums.x), ne = sqrt(sums.y);
+    float rp = 1 / (np < 1e-12 ? 1e-12 : np), re = 1 / (ne < 1e-12 ? 1e-12 : ne);
+    float d = pair_end > 0 ? ds[row / T * (T - 1) + t] : 0, s = sums.z * rp * re;
+    // dp = a e - b p,  de = a p - w e: a clamped length is a constant, nothing comes back through it
+    float a = d * rp * re, b = np < 1e-12 ? 0 : d * s * rp * rp, w = ne < 1e-12 ? 0 : d * s * re * re;
+    for (uint j = lane; j < end; j += LANES) {
+        float u = p[at + j], v = e[to + j], added = HAS(3) ? c[c_o + next * c_s + j] : 0;
+        dp[dp_o + row * dp_s + j] = a * v - b * u;
+        de[de_o + next * de_s + j] = a * u - w * v + added;
     }
 }

@@ -32,17 +32,30 @@ void main()
     for (uint j = gl_LocalInvocationIndex; j < (top < rows ? D : 0); j += 256) {
         float gj = g[j], dg = 0, db = 0;
         uint t = top % T;
-        for (uint i = top; i < bottom; i++) {
-            s = shifted_row(i, t);
-            uint from = shifted_from(s, j);
-            vec4 st = stats[i % 16];
-            float v = dy[dy_o + i * dy_s + j], n = (shifted_at(s, j) - st.x) * st.y;
-            float ds = st.y * (v * gj - st.z - n * st.w);
-            ds = j < (D + 1) / 2 || s.late ? ds : 0;
-            dx[dx_o + from * dx_s + j] = ds + (HAS(5) ? c[c_o + from * c_s + j] : 0);
-            dg += v * n;
-            db += v;
-            t = t + 1 < T ? t + 1 : 0;
+        for (uint u = top; u < bottom; u += 4) {
+            // four rows are read before any is written: a compiler must not change that order
+            float v[4], sj[4], cj[4];
+            uint from[4];
+            bool there[4];
+            [[unroll]] for (uint i = 0; i < 4; i++) {
+                uint at = min(u + i, bottom - 1);
+                s = shifted_row(at, t);
+                from[i] = shifted_from(s, j);
+                there[i] = j < (D + 1) / 2 || s.late;
+                v[i] = dy[dy_o + at * dy_s + j];
+                sj[i] = shifted_at(s, j);
+                cj[i] = HAS(5) ? c[c_o + from[i] * c_s + j] : 0;
+                t = at + 1 == bottom ? t : t + 1 < T ? t + 1 : 0;
+            }
+            [[unroll]] for (uint i = 0; i < 4; i++) {
+                vec4 st = stats[(u + i) % 16];
+                float n = (sj[i] - st.x) * st.y, ds = st.y * (v[i] * gj - st.z - n * st.w);
+                if (u + i < bottom) {
+                    dx[dx_o + from[i] * dx_s + j] = (there[i] ? ds : 0) + cj[i];
+                    dg += v[i] * n;
+                    db += v[i];
+                }
+            }
         }
         p[group * D + j] = dg;
         if (HAS(8)) q[group * D + j] = db;

@@ -30,15 +30,28 @@ void main()
     for (uint j = gl_LocalInvocationIndex; j < (top < rows ? D : 0); j += 256) {
         float gj = g[j], sum = 0;
         uint t = top % T;
-        for (uint q = top; q < bottom; q++) {
-            s = shifted_row(q, t);
-            uint from = shifted_from(s, j);
-            float v = dy[dy_o + q * dy_s + j], sj = shifted_at(s, j), k = scale[q % 16];
-            float ds = k * (v * gj - sj * slope[q % 16]);
-            ds = j < (D + 1) / 2 || s.late ? ds : 0;
-            dx[dx_o + from * dx_s + j] = ds + (HAS(4) ? c[c_o + from * c_s + j] : 0);
-            sum += v * sj * k;
-            t = t + 1 < T ? t + 1 : 0;
+        for (uint q = top; q < bottom; q += 4) {
+            // four rows are read before any is written: a compiler must not change that order
+            float v[4], sj[4], cj[4];
+            uint from[4];
+            bool there[4];
+            [[unroll]] for (uint i = 0; i < 4; i++) {
+                uint at = min(q + i, bottom - 1);
+                s = shifted_row(at, t);
+                from[i] = shifted_from(s, j);
+                there[i] = j < (D + 1) / 2 || s.late;
+                v[i] = dy[dy_o + at * dy_s + j];
+                sj[i] = shifted_at(s, j);
+                cj[i] = HAS(4) ? c[c_o + from[i] * c_s + j] : 0;
+                t = at + 1 == bottom ? t : t + 1 < T ? t + 1 : 0;
+            }
+            [[unroll]] for (uint i = 0; i < 4; i++) {
+                float k = scale[(q + i) % 16], ds = k * (v[i] * gj - sj[i] * slope[(q + i) % 16]);
+                if (q + i < bottom) {
+                    dx[dx_o + from[i] * dx_s + j] = (there[i] ? ds : 0) + cj[i];
+                    sum += v[i] * sj[i] * k;
+                }
+            }
         }
         p[group * D + j] = sum;
     }
