@@ -47,7 +47,12 @@ static hx_dev *open_dev(const char *select, int threads)
 }
 
 // What a run said: losses by step, and when to stop it.
-typedef struct seen { double loss[64]; int rows, samples; volatile sig_atomic_t stop; int64_t stop_at; } seen;
+typedef struct seen {
+    double  loss[64];
+    int     rows, samples, warnings;
+    volatile sig_atomic_t stop;
+    int64_t stop_at, fail_at;              // steps; 0: never
+} seen;
 
 static void look(void *user, const hx_event *e)
 {
@@ -56,6 +61,9 @@ static void look(void *user, const hx_event *e)
         s->loss[e->step] = e->loss;
     s->rows += e->kind == HX_EVENT_ROW;
     s->samples += e->kind == HX_EVENT_SAMPLE;
+    s->warnings += e->kind == HX_EVENT_WARN;
+    if (s->fail_at && e->kind == HX_EVENT_STEP && e->step == s->fail_at)
+        hx_fault_set("io:fsync:1:ENOSPC");
     if (s->stop_at && e->step >= s->stop_at)
         s->stop = 1;
 }
@@ -196,6 +204,42 @@ START_TEST(metrics_after_a_crash)
     ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"eval\""), 3);
     ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"start\""), 2);
     ck_assert_int_eq(count_lines("run/metrics.jsonl", "null"), 0);
+    hx_dev_close(&d);
+}
+END_TEST
+
+// A stop in the middle of what follows a step: the row is made when the run goes on.
+START_TEST(stopped_before_the_evaluation)
+{
+    make_text();
+    hx_run_conf *c = CONF("train.steps=6");
+    hx_dev *d = open_dev("host", 2);
+    seen s = { .stop_at = 6 }, rest = {0};
+    ck_assert_int_eq(train_in("run", c, d, &s), HX_E_STOPPED);
+    ck_assert(hx_file_exists(at("run/ckpt/step-00000006")));
+    ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"eval\""), 1);
+    for (int i = 0; i < 2; i++) {
+        ck_ok(train_in("run", c, d, &rest));
+        ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"eval\""), 2);
+        ck_assert_int_eq(count_lines("run/metrics.jsonl", "\"type\": \"sample\""), 1);
+    }
+    hx_dev_close(&d);
+}
+END_TEST
+
+// A disk that is full once costs one checkpoint, not the run.
+START_TEST(a_save_fails)
+{
+    make_text();
+    hx_run_conf *c = CONF("eval.every=0", "sample.every=0");
+    hx_dev *d = open_dev("host", 2);
+    seen s = { .fail_at = 5 };
+    ck_ok(train_in("run", c, d, &s));
+#ifdef HX_FAULTS
+    ck_assert_int_eq(s.warnings, 1);
+    ck_assert(!hx_file_exists(at("run/ckpt/step-00000005")));
+#endif
+    ck_assert(hx_file_exists(at("run/ckpt/step-00000010")) && hx_file_exists(at("run/ckpt/step-00000012")));
     hx_dev_close(&d);
 }
 END_TEST
@@ -415,7 +459,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *tests[] = { loss_falls, same_bits, vulkan, metrics_after_a_crash, accumulation, not_finite, steps_and_memory,
+    const TTest *tests[] = { loss_falls, same_bits, vulkan, metrics_after_a_crash,
+                             stopped_before_the_evaluation, a_save_fails, accumulation, not_finite, steps_and_memory,
                              schedule, sampling, generation, evaluation, one_process_a_run };
     return run_suite("train", setup, teardown, tests, HX_COUNT(tests));
 }

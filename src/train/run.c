@@ -165,37 +165,62 @@ hx_result hx_run_sample(hx_run *r, int64_t step, const void *text, int64_t n)
     return name ? hx_file_write(hx_path_join(r->arena, r->dir, name), text, n) : HX_E_NOMEM;
 }
 
-// Whole lines that say a step of at most `step`; a line cut short by a crash is dropped, too.
-static void keep_lines(const hx_blob *all, int64_t step, hx_out *out)
-{
-    const char *at = (const char *)all->data, *end = at + all->size;
-    while (at < end) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        if (!stop)
-            return;
-        json_t *j = json_loadb(at, (size_t)(stop - at), 0, NULL);
-        json_t *s = json_object_get(j, "step");
-        if (j && (!s || json_integer_value(s) <= step))
-            hx_out_add(out, "%.*s", (int)(stop + 1 - at), at);
-        json_decref(j);
-        at = stop + 1;
-    }
-}
-
-hx_result hx_run_rewind(hx_run *r, int64_t step)
+// Calls line() with every whole row and what it says; a row cut short by a crash is left out.
+static hx_result each_row(hx_run *r, void (*line)(void *user, const char *text, int n, const json_t *row), void *user)
 {
     const char *path = hx_path_join(r->arena, r->dir, "metrics.jsonl");
+    hx_blob all = {0};
     if (!path)
         return HX_E_NOMEM;
     if (!hx_file_exists(path))
         return HX_OK;
-    hx_blob all = {0};
-    hx_out kept = {0};
     HX_TRY(hx_file_read(path, METRICS_MAX, 0, &all));
-    keep_lines(&all, step, &kept);
-    hx_result res = kept.failed ? hx_fail(HX_E_NOMEM, "%s: no memory to read it [E-NOMEM]", path)
-                  : kept.size == all.size ? HX_OK : hx_file_write(path, kept.data ? kept.data : "", kept.size);
-    hx_out_free(&kept);
+    const char *at = (const char *)all.data, *end = at + all.size, *stop;
+    for (; at < end && (stop = memchr(at, '\n', (size_t)(end - at))); at = stop + 1) {
+        json_t *j = json_loadb(at, (size_t)(stop - at), 0, NULL);
+        if (j)
+            line(user, at, (int)(stop + 1 - at), j);
+        json_decref(j);
+    }
     hx_blob_free(&all);
+    return HX_OK;
+}
+
+typedef struct rewind_to { int64_t step; hx_out kept; } rewind_to;
+
+static void keep_row(void *user, const char *text, int n, const json_t *row)
+{
+    rewind_to *to = user;
+    const json_t *step = json_object_get(row, "step");
+    if (!step || json_integer_value(step) <= to->step)
+        hx_out_add(&to->kept, "%.*s", n, text);
+}
+
+hx_result hx_run_rewind(hx_run *r, int64_t step)
+{
+    rewind_to to = { .step = step };
+    const char *path = hx_path_join(r->arena, r->dir, "metrics.jsonl");
+    hx_result res = each_row(r, keep_row, &to);
+    if (!res && to.kept.failed)
+        res = hx_fail(HX_E_NOMEM, "%s: no memory to read it [E-NOMEM]", path);
+    if (!res && path && hx_file_exists(path))
+        res = hx_file_write(path, to.kept.data ? to.kept.data : "", to.kept.size);
+    hx_out_free(&to.kept);
     return res;
+}
+
+typedef struct wanted { const char *type; int64_t step; bool found; } wanted;
+
+static void look_for(void *user, const char *text, int n, const json_t *row)
+{
+    (void)text, (void)n;
+    wanted *w = user;
+    const char *type = json_string_value(json_object_get(row, "type"));
+    w->found |= type && !strcmp(type, w->type) && json_integer_value(json_object_get(row, "step")) == w->step;
+}
+
+bool hx_run_has_row(hx_run *r, const char *type, int64_t step)
+{
+    wanted w = { .type = type, .step = step };
+    return !each_row(r, look_for, &w) && w.found;
 }

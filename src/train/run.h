@@ -25,3 +25,5 @@ hx_result hx_run_log(hx_run *r, const char *line);                   // one line
 hx_result hx_run_sample(hx_run *r, int64_t step, const void *text, int64_t n);
 // Drops the metrics of steps after `step`: they will be made again.
 hx_result hx_run_rewind(hx_run *r, int64_t step);
+// Is there a row of this type for this step?
+bool      hx_run_has_row(hx_run *r, const char *type, int64_t step);

@@ -128,6 +128,13 @@ static void fill_ids(hx_trainer *t, int64_t step)
 }
 
 // ---- evaluation and samples ---------------------------------------------------------------
+// Both may take long on a slow device, so a request to stop cuts them short; they are made again
+// when the run goes on.
+
+static bool stopping(const hx_trainer *t)
+{
+    return t->p->stop && *t->p->stop;
+}
 
 // Batches of validation windows, spread evenly over the split and always the same.
 static hx_result evaluate(hx_trainer *t, hx_losses *out)
@@ -138,6 +145,8 @@ static hx_result evaluate(hx_trainer *t, hx_losses *out)
     int64_t batches = hx_max(hx_min(c->eval.batches, windows / B), 1), used = batches * B;
     *out = (hx_losses){ .step = t->state.step };
     for (int64_t b = 0; b < batches; b++) {
+        if (stopping(t))
+            return HX_E_STOPPED;
         for (int64_t i = 0; i < B; i++) {
             int64_t k = (b * B + i) * windows / used;
             hx_window_ids(t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k), T, t->ids + i * (T + 1));
@@ -173,13 +182,13 @@ static hx_result eval_now(hx_trainer *t)
     return HX_OK;
 }
 
-typedef struct text { char *at; int64_t n; } text;
+typedef struct text { const hx_trainer *t; char *at; int64_t n; } text;
 
 static bool keep_byte(void *user, uint8_t byte)
 {
     text *x = user;
     x->at[x->n++] = (char)byte;
-    return true;
+    return !stopping(x->t);
 }
 
 static hx_result sample_now(hx_trainer *t)
@@ -187,11 +196,13 @@ static hx_result sample_now(hx_trainer *t)
     const hx_conf_sample *s = &t->c->sample;
     hx_sampling how = { s->temp, s->top_k, s->top_p, (uint64_t)t->c->run.seed };
     size_t n_prompt = strlen(s->prompt);
-    text x = { malloc(n_prompt + (size_t)s->length + 1), (int64_t)n_prompt };
+    text x = { t, malloc(n_prompt + (size_t)s->length + 1), (int64_t)n_prompt };
     if (!x.at)
         return hx_fail(HX_E_NOMEM, "no memory for a sample [E-NOMEM]");
     memcpy(x.at, s->prompt, n_prompt);
     hx_result r = hx_generate(t->rig.gen, s->prompt, (int64_t)n_prompt, s->length, &how, keep_byte, &x);
+    if (!r && stopping(t))
+        r = HX_E_STOPPED;
     if (!r)
         r = hx_run_sample(t->p->run, t->state.step, x.at, x.n);
     if (!r) {
@@ -366,18 +377,32 @@ static bool save_due(const hx_trainer *t, int64_t step)
     return due(s->every_steps, step) || (s->every_seconds > 0 && now() - t->saved_at >= s->every_seconds);
 }
 
-// What comes between step `step` and the next: evaluation, sample, checkpoint, in this order, so that
-// a checkpoint's metrics are complete. A checkpoint that cannot be written is tried again later,
-// but for the last.
-static hx_result at_boundary(hx_trainer *t, bool last)
+static bool is_last(const hx_trainer *t)
+{
+    return t->state.step == t->c->train.steps;
+}
+
+static bool eval_due(const hx_trainer *t, int64_t step)
+{
+    return t->c->eval.every > 0 && (is_last(t) || step % t->c->eval.every == 0);
+}
+
+static bool sample_due(const hx_trainer *t, int64_t step)
+{
+    return t->c->sample.every > 0 && step > 0 && (is_last(t) || step % t->c->sample.every == 0);
+}
+
+// What comes between two steps: evaluation, sample, checkpoint, in this order, so that a checkpoint's
+// metrics are complete. A checkpoint that cannot be written is tried again later, but for the last.
+static hx_result at_boundary(hx_trainer *t)
 {
     int64_t step = t->state.step;
-    bool save = save_due(t, step);
-    if (t->c->eval.every > 0 && (last || due(t->c->eval.every, step)))
+    bool last = is_last(t), save = last || save_due(t, step);
+    if (eval_due(t, step))
         HX_TRY(eval_now(t));
-    if (t->c->sample.every > 0 && (last || due(t->c->sample.every, step)))
+    if (sample_due(t, step))
         HX_TRY(sample_now(t));
-    if (t->saved_step == step || !(last || save))
+    if (t->saved_step == step || !save)
         return HX_OK;
     hx_result r = save_now(t);
     if (!r || last)
@@ -386,15 +411,21 @@ static hx_result at_boundary(hx_trainer *t, bool last)
     return HX_OK;
 }
 
+// What a run that was stopped, or is new, still owes for the step that it stands at.
+static hx_result catch_up(hx_trainer *t)
+{
+    int64_t step = t->state.step;
+    if (eval_due(t, step) && !hx_run_has_row(t->p->run, "eval", step))
+        HX_TRY(eval_now(t));
+    if (sample_due(t, step) && !hx_run_has_row(t->p->run, "sample", step))
+        HX_TRY(sample_now(t));
+    return HX_OK;
+}
+
 static bool is_boundary(const hx_trainer *t, int64_t step)
 {
     return step == t->c->train.steps || due(t->c->eval.every, step) || due(t->c->sample.every, step)
         || save_due(t, step);
-}
-
-static bool stopping(const hx_trainer *t)
-{
-    return t->p->stop && *t->p->stop;
 }
 
 static hx_result stopped(hx_trainer *t)
@@ -411,7 +442,7 @@ static hx_result loop(hx_trainer *t)
     t->mark = now();
     for (int64_t step = t->state.step; step < t->c->train.steps;) {
         if (stopping(t))
-            return stopped(t);
+            return HX_E_STOPPED;
         fill_ids(t, step);
         step++;
         HX_TRY(hx_engine_step(t->rig.engine, step, hx_learning_rate(t->c, step), t->ids));
@@ -421,9 +452,7 @@ static hx_result loop(hx_trainer *t)
         if (!is_boundary(t, step))
             continue;
         HX_TRY(drain(t));
-        if (stopping(t) && step < t->c->train.steps)
-            return stopped(t);
-        HX_TRY(at_boundary(t, step == t->c->train.steps));
+        HX_TRY(at_boundary(t));
         t->mark = now();
     }
     return HX_OK;
@@ -443,23 +472,28 @@ static hx_result start_row(hx_trainer *t)
     return end_row(t, &b);
 }
 
+static hx_result go_on(hx_trainer *t)
+{
+    int64_t steps = t->c->train.steps;
+    if (t->state.step < steps) {
+        HX_TRY(start_row(t));
+        say(t, HX_EVENT_NOTE, "training %s, %lld parameters, on %s", t->c->model->name,
+            (long long)hx_params_count(t->rig.net.params), hx_dev_get_caps(t->dev)->name);
+    } else {
+        say(t, HX_EVENT_NOTE, "step %lld  all %lld steps are done", (long long)t->state.step, (long long)steps);
+    }
+    HX_TRY(catch_up(t));
+    HX_TRY(loop(t));
+    return t->saved_step == t->state.step ? HX_OK : save_now(t);
+}
+
 hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
 {
     t->p = p;
     t->began = t->saved_at = now();
     HX_TRY(begin(t));
-    int64_t steps = t->c->train.steps;
-    if (t->state.step >= steps) {
-        say(t, HX_EVENT_NOTE, "step %lld  nothing to do: all %lld steps are done", (long long)t->state.step,
-            (long long)steps);
-        return t->saved_step == t->state.step ? HX_OK : save_now(t);
-    }
-    HX_TRY(start_row(t));
-    say(t, HX_EVENT_NOTE, "training %s, %lld parameters, on %s", t->c->model->name,
-        (long long)hx_params_count(t->rig.net.params), hx_dev_get_caps(t->dev)->name);
-    if (t->state.step == 0 && t->c->eval.every > 0)
-        HX_TRY(eval_now(t));
-    return loop(t);
+    hx_result r = go_on(t);
+    return r == HX_E_STOPPED ? stopped(t) : r;
 }
 
 static hx_result init(hx_trainer *t)
