@@ -76,8 +76,9 @@ static hx_result train_in(const char *name, const hx_run_conf *c, hx_dev *d, see
     bool there = hx_run_is(at(name));
     ck_ok(hx_trainer_new(c, d, &t));
     ck_ok(there ? hx_run_open(at(name), &run) : hx_run_create(at(name), c, &run));
-    hx_result r = hx_trainer_run(t, &(hx_train_params){ .run = run, .resume = there, .stop = &s->stop,
-                                                        .event = look, .user = s });
+    hx_result r = hx_trainer_run(
+        t, &(hx_train_params){
+               .run = run, .resume = there, .stop = &s->stop, .event = look, .user = s});
     hx_trainer_free(&t);
     hx_run_close(&run);
     return r;
@@ -151,7 +152,8 @@ END_TEST
 START_TEST(vulkan)
 {
     make_text();
-    hx_run_conf *c = CONF("train.steps=4", "train.accumulate=2", "save.every=4", "eval.every=0", "sample.every=0");
+    hx_run_conf *c = CONF("train.steps=4", "train.accumulate=2", "save.every=4", "eval.every=0",
+                          "sample.every=0");
     hx_dev_info list[8];
     int n = 0;
     const char *note;
@@ -167,8 +169,9 @@ START_TEST(vulkan)
         seen first = {0}, half = { .stop_at = 2 }, rest = {0};
         ck_ok(train_in(a, c, d, &first));
         for (int k = 1; k <= 4; k++)
-            ck_assert_msg(fabs(first.loss[k] - expected.loss[k]) < 1e-4, "step %d on %s: %.9g, host %.9g", k,
-                          list[i].caps.name, first.loss[k], expected.loss[k]);
+            ck_assert_msg(fabs(first.loss[k] - expected.loss[k]) < 1e-4,
+                          "step %d on %s: %.9g, host %.9g", k, list[i].caps.name, first.loss[k],
+                          expected.loss[k]);
         ck_assert_int_eq(train_in(b, c, d, &half), HX_E_STOPPED);
         ck_ok(train_in(b, c, d, &rest));
         check_same_run(a, b, 4);
@@ -239,7 +242,8 @@ START_TEST(a_save_fails)
     ck_assert_int_eq(s.warnings, 1);
     ck_assert(!hx_file_exists(at("run/ckpt/step-00000005")));
 #endif
-    ck_assert(hx_file_exists(at("run/ckpt/step-00000010")) && hx_file_exists(at("run/ckpt/step-00000012")));
+    ck_assert(hx_file_exists(at("run/ckpt/step-00000010")) &&
+              hx_file_exists(at("run/ckpt/step-00000012")));
     hx_dev_close(&d);
 }
 END_TEST
@@ -251,10 +255,11 @@ START_TEST(accumulation)
     hx_dev *d = open_dev("host", 2);
     seen whole = {0}, halves = {0};
     ck_ok(train_in("whole", CONF("train.steps=6"), d, &whole));
-    ck_ok(train_in("halves", CONF("train.steps=6", "train.batch=2", "train.accumulate=2"), d, &halves));
+    ck_ok(train_in("halves", CONF("train.steps=6", "train.batch=2", "train.accumulate=2"), d,
+                   &halves));
     for (int i = 1; i <= 6; i++)
-        ck_assert_msg(fabs(whole.loss[i] - halves.loss[i]) < 2e-5 * i, "step %d: %.9g and %.9g", i, whole.loss[i],
-                      halves.loss[i]);
+        ck_assert_msg(fabs(whole.loss[i] - halves.loss[i]) < 2e-5 * i, "step %d: %.9g and %.9g", i,
+                      whole.loss[i], halves.loss[i]);
     hx_dev_close(&d);
 }
 END_TEST
@@ -264,7 +269,8 @@ START_TEST(not_finite)
     make_text();
     hx_dev *d = open_dev("host", 2);
     seen s = {0};
-    hx_run_conf *c = CONF("optim.lr=1", "schedule.warmup=0", "save.every=1", "eval.every=0", "sample.every=0");
+    hx_run_conf *c =
+        CONF("optim.lr=1", "schedule.warmup=0", "save.every=1", "eval.every=0", "sample.every=0");
     c->optim.lr = 1e38f;
     ck_assert_int_eq(train_in("run", c, d, &s), HX_E_NUMERIC);
     ck_says("is not finite at step 2");
@@ -310,8 +316,9 @@ START_TEST(steps_and_memory)
     ck_assert_msg(l.loss < first, "%g after %g on the same batch", l.loss, first);
     ck_assert_int_eq(hx_engine_result(rig.engine, &l), HX_E_INTERNAL);
     hx_engine_facts f = hx_engine_get_facts(rig.engine);
-    ck_assert_msg((double)f.bytes[HX_TEMP] <= 1.05 * (double)f.bound_bytes, "activations %lld, bound %lld",
-                  (long long)f.bytes[HX_TEMP], (long long)f.bound_bytes);
+    ck_assert_msg((double)f.bytes[HX_TEMP] <= 1.05 * (double)f.bound_bytes,
+                  "activations %lld, bound %lld", (long long)f.bytes[HX_TEMP],
+                  (long long)f.bound_bytes);
     hx_rig_done(&planned);
     hx_rig_done(&rig);
     hx_dev_close(&host);
@@ -321,7 +328,8 @@ END_TEST
 
 START_TEST(schedule)
 {
-    hx_run_conf *c = CONF("train.steps=110", "schedule.warmup=10", "optim.lr=1e-3", "schedule.min_lr=1e-4");
+    hx_run_conf *c =
+        CONF("train.steps=110", "schedule.warmup=10", "optim.lr=1e-3", "schedule.min_lr=1e-4");
     ck_assert_double_eq_tol(hx_learning_rate(c, 1), 1e-4, 1e-9);
     ck_assert_double_eq_tol(hx_learning_rate(c, 10), 1e-3, 1e-9);
     ck_assert_double_eq_tol(hx_learning_rate(c, 60), 5.5e-4, 1e-9);
@@ -392,8 +400,9 @@ START_TEST(generation)
         float best = -INFINITY;
         for (int v = 0; v < V; v++)
             best = fmaxf(best, logits[i * V + v]);
-        ck_assert_msg(logits[i * V + t.ids[i + 1]] >= best - 1e-5f, "position %d: token %d has %g, the best %g", i,
-                      t.ids[i + 1], logits[i * V + t.ids[i + 1]], best);
+        ck_assert_msg(logits[i * V + t.ids[i + 1]] >= best - 1e-5f,
+                      "position %d: token %d has %g, the best %g", i, t.ids[i + 1],
+                      logits[i * V + t.ids[i + 1]], best);
     }
     ck_assert_int_eq(hx_generate(g, "\xff", 1, 1, &(hx_sampling){ 0 }, keep, &t), HX_E_INPUT);
     ck_says("byte 255 at offset 0");
@@ -425,7 +434,8 @@ START_TEST(evaluation)
     ck_assert_int_eq(b.windows, 8);
     ck_assert_double_eq_tol(a.ce, b.ce, 1e-6);
     ck_assert(a.ce > 4 && a.ce < 6);
-    ck_assert_int_eq(hx_evaluate(d, &rig.net, params, x, (hx_span){ 0, 1 }, 48, 1, NULL, NULL, &a), HX_E_INPUT);
+    ck_assert_int_eq(hx_evaluate(d, &rig.net, params, x, (hx_span){0, 1}, 48, 1, NULL, NULL, &a),
+                     HX_E_INPUT);
     hx_text_free(&x);
     hx_rig_done(&rig);
     hx_dev_close(&d);
@@ -459,8 +469,19 @@ END_TEST
 
 int main(void)
 {
-    const TTest *tests[] = { loss_falls, same_bits, vulkan, metrics_after_a_crash,
-                             stopped_before_the_evaluation, a_save_fails, accumulation, not_finite, steps_and_memory,
-                             schedule, sampling, generation, evaluation, one_process_a_run };
+    const TTest *tests[] = {loss_falls,
+                            same_bits,
+                            vulkan,
+                            metrics_after_a_crash,
+                            stopped_before_the_evaluation,
+                            a_save_fails,
+                            accumulation,
+                            not_finite,
+                            steps_and_memory,
+                            schedule,
+                            sampling,
+                            generation,
+                            evaluation,
+                            one_process_a_run};
     return run_suite("train", setup, teardown, tests, HX_COUNT(tests));
 }

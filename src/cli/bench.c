@@ -11,12 +11,20 @@
 #include "../train/rig.h"
 #include "cli.h"
 
-typedef struct bench_opts { const char *config, *json; hx_strs set; int32_t reps; bool profile; } bench_opts;
-#define O(type, member, def, lo, hi, help) { #member, type, offsetof(bench_opts, member), def, lo, hi, help }
+typedef struct bench_opts {
+    const char *config, *json;
+    hx_strs set;
+    int32_t reps;
+    bool profile;
+} bench_opts;
+#define O(type, member, def, lo, hi, help) \
+    { #member, type, offsetof(bench_opts, member), def, lo, hi, help }
 static const hx_field bench_fields[] = {
-    O(HX_STR, config, "", 0, 0, "time training steps of this configuration instead, on made-up text"),
+    O(HX_STR, config, "", 0, 0,
+      "time training steps of this configuration instead, on made-up text"),
     O(HX_STRS, set, "[]", 0, 0, "with --config: replace one value, key=value; may be repeated"),
-    O(HX_I32, reps, "5", 1, 100000, "runs to take the fastest of (operators), or the median of (steps)"),
+    O(HX_I32, reps, "5", 1, 100000,
+      "runs to take the fastest of (operators), or the median of (steps)"),
     O(HX_BOOL, profile, "false", 0, 0, "with --config: what the time of a step goes to, by kernel"),
     O(HX_STR, json, "", 0, 0, "write results to this file, - for stdout"),
     {0}
@@ -24,7 +32,11 @@ static const hx_field bench_fields[] = {
 #undef O
 
 // One measured sample.
-typedef struct result { const hx_op *op; char sample[128], row[64]; double ms, gflops, gbs; } result;
+typedef struct result {
+    const hx_op *op;
+    char sample[128], row[64];
+    double ms, gflops, gbs;
+} result;
 
 static double now_ms(void)
 {
@@ -124,8 +136,10 @@ static hx_result fill_inputs(trial *t, const hx_op *op, const hx_sample *s, cons
 
 static hx_result allocate(hx_dev *d, trial *t)
 {
-    int64_t need[HX_N_PLACES] = { [HX_TEMP] = t->plan->temp_bytes, [HX_INPUT] = t->at[0], [HX_OUTPUT] = t->at[1],
-                                  [HX_CONST] = t->tape->const_bytes };
+    int64_t need[HX_N_PLACES] = {[HX_TEMP] = t->plan->temp_bytes,
+                                 [HX_INPUT] = t->at[0],
+                                 [HX_OUTPUT] = t->at[1],
+                                 [HX_CONST] = t->tape->const_bytes};
     for (int i = 0; i < HX_N_PLACES; i++)
         if (need[i] > 0)
             HX_TRY(hx_memory_new(d, need[i], HX_BUF_DEVICE, "bench", &t->mem[i]));
@@ -223,10 +237,12 @@ static void put_one(const result *r, const ceiling *top, json_t *list, bool prin
 {
     double flops = r->gflops / top->gflops, bytes = r->gbs / top->gbs;
     if (print)
-        printf("%-22s %-36s %10.3f %9.2f %4.0f%% %8.2f %4.0f%%  %s\n", r->op->name, r->sample, r->ms, r->gflops,
-               100 * flops, r->gbs, 100 * bytes, r->row);
-    json_array_append_new(list, json_pack("{ss ss ss sf sf sf sf sf}", "op", r->op->name, "sample", r->sample,
-        "row", r->row, "ms", r->ms, "gflops", r->gflops, "gbs", r->gbs, "flops_share", flops, "bytes_share", bytes));
+        printf("%-22s %-36s %10.3f %9.2f %4.0f%% %8.2f %4.0f%%  %s\n", r->op->name, r->sample,
+               r->ms, r->gflops, 100 * flops, r->gbs, 100 * bytes, r->row);
+    json_array_append_new(list,
+                          json_pack("{ss ss ss sf sf sf sf sf}", "op", r->op->name, "sample",
+                                    r->sample, "row", r->row, "ms", r->ms, "gflops", r->gflops,
+                                    "gbs", r->gbs, "flops_share", flops, "bytes_share", bytes));
 }
 
 static int count_samples(const hx_cli *c)
@@ -272,8 +288,8 @@ static hx_result bench_ops(hx_cli *c, hx_dev *d, json_t *list, bool print)
     }
     if (print)
         printf("%s: at most %.1f GFLOP/s and %.1f GB/s\n%-22s %-36s %10s %9s %5s %8s %5s\n",
-               hx_printable(c->arena, hx_dev_get_caps(d)->name), top.gflops, top.gbs, "operator", "sample", "ms",
-               "GFLOP/s", "", "GB/s", "");
+               hx_printable(c->arena, hx_dev_get_caps(d)->name), top.gflops, top.gbs, "operator",
+               "sample", "ms", "GFLOP/s", "", "GB/s", "");
     for (int i = 0; i < n; i++)
         put_one(&r[i], &top, list, print);
     return HX_OK;
@@ -342,15 +358,17 @@ static hx_result put_profile(hx_engine *e, json_t *list, bool print)
         const share *r = &f.row[i];
         double ms = r->ms > 0 ? r->ms : 1e-9;
         if (print)
-            printf("%-26s %6d %10.3f %4.0f%% %10.1f %9.1f\n", r->name, r->n, r->ms, 100 * r->ms / f.ms,
-                   r->flops / ms * 1e-6, r->bytes / ms * 1e-6);
-        json_array_append_new(list, json_pack("{ss si sf sf sf}", "kernel", r->name, "times", r->n, "ms", r->ms,
-            "gflops", r->flops / ms * 1e-6, "gbs", r->bytes / ms * 1e-6));
+            printf("%-26s %6d %10.3f %4.0f%% %10.1f %9.1f\n", r->name, r->n, r->ms,
+                   100 * r->ms / f.ms, r->flops / ms * 1e-6, r->bytes / ms * 1e-6);
+        json_array_append_new(list, json_pack("{ss si sf sf sf}", "kernel", r->name, "times", r->n,
+                                              "ms", r->ms, "gflops", r->flops / ms * 1e-6, "gbs",
+                                              r->bytes / ms * 1e-6));
     }
     return HX_OK;
 }
 
-static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_rig *rig, json_t *list, bool print)
+static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_rig *rig,
+                           json_t *list, bool print)
 {
     const bench_opts *o = c->opts;
     int64_t tokens = (int64_t)k->train.batch * k->train.seq_len * k->train.accumulate;
@@ -371,13 +389,17 @@ static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_
     double median = ms[o->reps / 2];
     hx_engine_facts f = hx_engine_get_facts(rig->engine);
     if (print)
-        printf("%s\nstep %.2f ms (fastest %.2f), %.0f tokens/s, %.2f GFLOP/s, %.2f GB/s, %lld dispatches in %lld levels\n",
-               hx_printable(c->arena, hx_dev_get_caps(d)->name), median, ms[0], 1e3 * (double)tokens / median,
-               f.flops / median * 1e-6, (double)f.traffic / median * 1e-6, (long long)f.dispatches, (long long)f.levels);
-    json_array_append_new(list, json_pack("{sf sf sf sf sf sI sI sI}", "step_ms", median, "fastest_ms", ms[0], "tok_s",
-        1e3 * (double)tokens / median, "gflops", f.flops / median * 1e-6, "gbs", (double)f.traffic / median * 1e-6,
-        "dispatches", (json_int_t)f.dispatches, "levels", (json_int_t)f.levels, "peak_bytes",
-        (json_int_t)hx_dev_get_stats(d).bytes_peak));
+        printf("%s\nstep %.2f ms (fastest %.2f), %.0f tokens/s, %.2f GFLOP/s, %.2f GB/s, %lld "
+               "dispatches in %lld levels\n",
+               hx_printable(c->arena, hx_dev_get_caps(d)->name), median, ms[0],
+               1e3 * (double)tokens / median, f.flops / median * 1e-6,
+               (double)f.traffic / median * 1e-6, (long long)f.dispatches, (long long)f.levels);
+    json_array_append_new(
+        list, json_pack("{sf sf sf sf sf sI sI sI}", "step_ms", median, "fastest_ms", ms[0],
+                        "tok_s", 1e3 * (double)tokens / median, "gflops", f.flops / median * 1e-6,
+                        "gbs", (double)f.traffic / median * 1e-6, "dispatches",
+                        (json_int_t)f.dispatches, "levels", (json_int_t)f.levels, "peak_bytes",
+                        (json_int_t)hx_dev_get_stats(d).bytes_peak));
     return o->profile ? put_profile(rig->engine, list, print) : HX_OK;
 }
 
@@ -404,8 +426,9 @@ static hx_result run(hx_cli *c)
     bool print = strcmp(o->json, "-") != 0;
     const hx_dev_caps *k = hx_dev_get_caps(d);
     json_t *list = json_array();
-    json_t *j = json_pack("{ss ss ss so}", "version", HX_VERSION, "device", hx_printable(c->arena, k->name), "driver",
-        hx_printable(c->arena, k->driver), "results", list);
+    json_t *j =
+        json_pack("{ss ss ss so}", "version", HX_VERSION, "device", hx_printable(c->arena, k->name),
+                  "driver", hx_printable(c->arena, k->driver), "results", list);
     hx_result r = o->config[0] ? bench_steps(c, d, list, print) : bench_ops(c, d, list, print);
     if (!r)
         r = hx_cli_json(j, o->json);
@@ -414,7 +437,9 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(bench, .args = "[OPERATOR]... | --config CONFIG.yaml", .help = "time operators, or the training step of a configuration",
-    .opts = bench_fields, .opts_size = sizeof(bench_opts), .max_args = 1000, .run = run,
-    .more = "Shares are of the most that this device reached in all that was measured, a 1024 x 1024 x 1024 product\n"
-            "and the sum of two arrays among it.\n");
+HX_CMD(bench, .args = "[OPERATOR]... | --config CONFIG.yaml",
+       .help = "time operators, or the training step of a configuration", .opts = bench_fields,
+       .opts_size = sizeof(bench_opts), .max_args = 1000, .run = run,
+       .more = "Shares are of the most that this device reached in all that was measured, a 1024 x "
+               "1024 x 1024 product\n"
+               "and the sum of two arrays among it.\n");

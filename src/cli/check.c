@@ -12,9 +12,11 @@
 #include "cli.h"
 
 typedef struct check_opts { int32_t cases; int64_t seed; const char *json; } check_opts;
-#define O(type, member, def, lo, hi, help) { #member, type, offsetof(check_opts, member), def, lo, hi, help }
+#define O(type, member, def, lo, hi, help) \
+    { #member, type, offsetof(check_opts, member), def, lo, hi, help }
 static const hx_field check_fields[] = {
-    O(HX_I32, cases, "0", 0, 1000000, "samples per operator; beyond its list they are repeated with new numbers; 0: the list once"),
+    O(HX_I32, cases, "0", 0, 1000000,
+      "samples per operator; beyond its list they are repeated with new numbers; 0: the list once"),
     O(HX_I64, seed, "1", 0, 9e15, "of the random inputs"),
     O(HX_STR, json, "", 0, 0, "write every result to this file, - for stdout"),
     {0}
@@ -71,8 +73,8 @@ static hx_result check_args(const work *w)
             hits += !fnmatch(w->c->args[k], names[i], 0);
         const char *near = hits ? NULL : hx_nearest(w->c->args[k], names, n);
         if (!hits)
-            return hx_fail(HX_E_USAGE, "there is no operator or model '%s'%s%s [E-USAGE]", w->c->args[k],
-                           near ? "; did you mean " : "", near ? near : "");
+            return hx_fail(HX_E_USAGE, "there is no operator or model '%s'%s%s [E-USAGE]",
+                           w->c->args[k], near ? "; did you mean " : "", near ? near : "");
     }
     return HX_OK;
 }
@@ -90,17 +92,21 @@ static void add_row_name(tally *t, const char *row)
         snprintf(t->rows + used, sizeof t->rows - used, "%s%s", used ? " " : "", row);
 }
 
-static void put_result(const work *w, const hx_op *op, const hx_sample *s, uint64_t seed, const hx_opreport *r, hx_result res)
+static void put_result(const work *w, const hx_op *op, const hx_sample *s, uint64_t seed,
+                       const hx_opreport *r, hx_result res)
 {
-    json_t *j = json_pack("{ss ss sI ss sf sf sf sb}", "op", op->name, "sample", s->text + strspn(s->text, " "), "seed", (json_int_t)seed,
-        "row", r->row, "worst", r->worst, "worst_l2", r->worst_l2, "ms", r->ms, "ok", res == HX_OK);
+    json_t *j =
+        json_pack("{ss ss sI ss sf sf sf sb}", "op", op->name, "sample",
+                  s->text + strspn(s->text, " "), "seed", (json_int_t)seed, "row", r->row, "worst",
+                  r->worst, "worst_l2", r->worst_l2, "ms", r->ms, "ok", res == HX_OK);
     if (j && res)
         json_object_set_new(j, "message", json_string(hx_last_message()));
     json_array_append_new(w->results, j ? j : json_null());
 }
 
 // Every kernel row that the device can run for this sample; the host has one way.
-static hx_result check_rows(const work *w, hx_dev *d, const hx_op *op, const hx_sample *s, uint64_t seed, tally *t)
+static hx_result check_rows(const work *w, hx_dev *d, const hx_op *op, const hx_sample *s,
+                            uint64_t seed, tally *t)
 {
     bool vulkan = !strcmp(hx_dev_get_caps(d)->kind, "vulkan");
     for (int row = 0; row < (vulkan ? HX_MAX_ROWS : 1); row++) {
@@ -147,8 +153,9 @@ static void print_tally(const hx_op *op, const tally *t, bool gradients)
     char derivative[24] = "";
     if (gradients && op->vjp)
         snprintf(derivative, sizeof derivative, "%.0e", t->worst_gradient);
-    printf("  %-24s %5d %5d %8.1f%% %8.1f%% %8s  %-6s %s\n", op->name, t->cases, t->runs, 100 * t->worst,
-           100 * t->worst_l2, derivative, t->failed ? "FAILED" : t->runs ? "ok" : "-", t->rows);
+    printf("  %-24s %5d %5d %8.1f%% %8.1f%% %8s  %-6s %s\n", op->name, t->cases, t->runs,
+           100 * t->worst, 100 * t->worst_l2, derivative,
+           t->failed ? "FAILED" : t->runs ? "ok" : "-", t->rows);
     if (t->failed)
         printf("    %s\n", t->why);
     fflush(stdout);
@@ -156,7 +163,8 @@ static void print_tally(const hx_op *op, const tally *t, bool gradients)
 
 static void print_model(const hx_model *m, const hx_modelreport *t, bool ok)
 {
-    printf("  %-24s %10.1e %10.1e  %-6s [%s]\n", m->name, t->outputs, t->grads, ok ? "ok" : "FAILED", t->text);
+    printf("  %-24s %10.1e %10.1e  %-6s [%s]\n", m->name, t->outputs, t->grads,
+           ok ? "ok" : "FAILED", t->text);
     if (!ok)
         printf("    %s\n", hx_last_message());
     fflush(stdout);
@@ -177,8 +185,9 @@ static hx_result check_models(work *w, hx_dev *d, int *failed)
             titled = true;
             if (w->print)
                 print_model(m, &t, !r);
-            json_t *j = json_pack("{ss ss sf sf ss sf sb}", "model", m->name, "sample", t.text, "outputs", t.outputs,
-                "gradients", t.grads, "nearest", t.worst, "ms", t.ms, "ok", r == HX_OK);
+            json_t *j = json_pack("{ss ss sf sf ss sf sb}", "model", m->name, "sample", t.text,
+                                  "outputs", t.outputs, "gradients", t.grads, "nearest", t.worst,
+                                  "ms", t.ms, "ok", r == HX_OK);
             if (j && r)
                 json_object_set_new(j, "message", json_string(hx_last_message()));
             json_array_append_new(w->results, j ? j : json_null());
@@ -193,7 +202,8 @@ static hx_result check_device(work *w, hx_dev *d, bool gradients)
     if (w->print)
         printf("%s\n", hx_printable(w->c->arena, hx_dev_get_caps(d)->name));
     if (w->print && chosen_ops(w))
-        printf("  %-24s %5s %5s %9s %9s %8s  %-6s %s\n", "operator", "cases", "runs", "worst", "L2", "d error", "", "kernels");
+        printf("  %-24s %5s %5s %9s %9s %8s  %-6s %s\n", "operator", "cases", "runs", "worst", "L2",
+               "d error", "", "kernels");
     int ops = 0, failed = 0;
     for (int i = 0; i < hx_n_ops; i++) {
         tally t = {0};
@@ -206,7 +216,8 @@ static hx_result check_device(work *w, hx_dev *d, bool gradients)
         failed += t.failed > 0;
     }
     if (w->print && ops)
-        printf("  %d operators, %d failed; worst and L2 in parts of the allowed error\n", ops, failed);
+        printf("  %d operators, %d failed; worst and L2 in parts of the allowed error\n", ops,
+               failed);
     HX_TRY(check_models(w, d, &failed));
     w->failed += failed;
     return HX_OK;
@@ -221,8 +232,10 @@ static hx_result check_selected(work *w, const char *selector, bool gradients, j
     HX_TRY(hx_cli_open(&one, NULL, &d));
     const hx_dev_caps *k = hx_dev_get_caps(d);
     w->results = json_array();
-    json_array_append_new(devices, json_pack("{ss ss ss so}", "kind", k->kind, "name", hx_printable(w->c->arena, k->name),
-        "driver", hx_printable(w->c->arena, k->driver), "results", w->results));
+    json_array_append_new(devices,
+                          json_pack("{ss ss ss so}", "kind", k->kind, "name",
+                                    hx_printable(w->c->arena, k->name), "driver",
+                                    hx_printable(w->c->arena, k->driver), "results", w->results));
     hx_result r = check_device(w, d, gradients);
     hx_dev_close(&d);
     return r;
@@ -253,17 +266,20 @@ static hx_result run(hx_cli *c)
     work w = { .c = c, .o = c->opts };
     w.print = strcmp(w.o->json, "-") != 0;
     HX_TRY(check_args(&w));
-    json_t *j = json_pack("{ss sI so}", "version", HX_VERSION, "seed", (json_int_t)w.o->seed, "devices", json_array());
+    json_t *j = json_pack("{ss sI so}", "version", HX_VERSION, "seed", (json_int_t)w.o->seed,
+                          "devices", json_array());
     hx_result r = check_all(&w, json_object_get(j, "devices"));
     if (!r)
         r = hx_cli_json(j, w.o->json);
     json_decref(j);
     if (!r && w.failed)
-        r = hx_fail(HX_E_CHECK, "%d operators or models are wrong on this machine [E-CHECK]", w.failed);
+        r = hx_fail(HX_E_CHECK, "%d operators or models are wrong on this machine [E-CHECK]",
+                    w.failed);
     return r;
 }
 
 HX_CMD(check, .args = "[OPERATOR|MODEL]... [--device SEL|all] [--json FILE]",
-    .help = "compare every operator, derivative and model with fp64 references on your devices",
-    .opts = check_fields, .opts_size = sizeof(check_opts), .max_args = 1000, .run = run,
-    .more = "OPERATOR or MODEL may be a pattern such as 'attention*'. Exit code 0: all agree, 8: something does not.\n");
+       .help = "compare every operator, derivative and model with fp64 references on your devices",
+       .opts = check_fields, .opts_size = sizeof(check_opts), .max_args = 1000, .run = run,
+       .more = "OPERATOR or MODEL may be a pattern such as 'attention*'. Exit code 0: all agree, "
+               "8: something does not.\n");

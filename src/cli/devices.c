@@ -13,7 +13,7 @@ static const hx_field devices_fields[] = {
 };
 
 enum { MAX_DEVICES = 64 };
-static const char *const type_names[] = { "processor", "integrated", "discrete", "virtual", "other" };
+static const char *const type_names[] = {"processor", "integrated", "discrete", "virtual", "other"};
 
 // The words of caps->has, separated by `sep`.
 static const char *cap_words(hx_arena *a, uint32_t has, const char *sep)
@@ -66,7 +66,8 @@ static void print_device(hx_arena *a, const hx_dev_info *d)
     const hx_dev_caps *c = &d->caps;
     bool vulkan = !strcmp(c->kind, "vulkan");
     printf("%-8s  %s\n", d->selector, hx_printable(a, c->name));
-    printf("          %s, %s", type_names[c->type], c->driver[0] ? hx_printable(a, c->driver) : "-");
+    printf("          %s, %s", type_names[c->type],
+           c->driver[0] ? hx_printable(a, c->driver) : "-");
     if (c->memory_bytes > 0)
         printf(", %s memory", hx_cli_bytes(a, (double)c->memory_bytes));
     puts("");
@@ -74,10 +75,11 @@ static void print_device(hx_arena *a, const hx_dev_info *d)
         printf("          cannot be used: %s\n", hx_printable(a, d->why_not));
     if (!vulkan)
         return;
-    printf("          Vulkan %u.%u, tier T%d, matrix units %s, subgroup %d..%d, %d invocations, %s shared,\n"
+    printf("          Vulkan %u.%u, tier T%d, matrix units %s, subgroup %d..%d, %d invocations, %s "
+           "shared,\n"
            "          %s a binding, %s a buffer\n",
-           c->api_version >> 22 & 0x7f, c->api_version >> 12 & 0x3ff, c->tier, matrix_units(c), c->subgroup_min,
-           c->subgroup_max, c->max_invocations, hx_cli_bytes(a, c->shared_bytes),
+           c->api_version >> 22 & 0x7f, c->api_version >> 12 & 0x3ff, c->tier, matrix_units(c),
+           c->subgroup_min, c->subgroup_max, c->max_invocations, hx_cli_bytes(a, c->shared_bytes),
            hx_cli_bytes(a, (double)c->max_range), hx_cli_bytes(a, (double)c->max_buffer));
     printf("          has %s; uuid:%s\n", cap_words(a, c->has, " "), uuid_text(a, c->uuid));
 }
@@ -113,6 +115,7 @@ static hx_result run(hx_cli *c)
 }
 
 HX_CMD(devices, .args = "[--json]", .help = "list the devices that --device can select",
-    .opts = devices_fields, .opts_size = sizeof(devices_opts), .run = run,
-    .more = "Select one with --device: its selector (host, 0, 1, ...), name:TEXT (part of its name, any case)\n"
-            "or uuid:HEX (its 32 digits).\n");
+       .opts = devices_fields, .opts_size = sizeof(devices_opts), .run = run,
+       .more = "Select one with --device: its selector (host, 0, 1, ...), name:TEXT (part of its "
+               "name, any case)\n"
+               "or uuid:HEX (its 32 digits).\n");

@@ -9,10 +9,16 @@
 #include "../train/run.h"
 #include "load.h"
 
-typedef struct eval_opts { hx_strs data; const char *split, *json; int32_t batch, seq_len; } eval_opts;
-#define O(type, member, def, lo, hi, help) { #member, type, offsetof(eval_opts, member), def, lo, hi, help }
+typedef struct eval_opts {
+    hx_strs data;
+    const char *split, *json;
+    int32_t batch, seq_len;
+} eval_opts;
+#define O(type, member, def, lo, hi, help) \
+    { #member, type, offsetof(eval_opts, member), def, lo, hi, help }
 static const hx_field eval_fields[] = {
-    O(HX_STRS, data, "[]", 0, 0, "text to evaluate on: a file, .gz, .zst or a directory; may be repeated"),
+    O(HX_STRS, data, "[]", 0, 0,
+      "text to evaluate on: a file, .gz, .zst or a directory; may be repeated"),
     O(HX_STR, split, "valid", 0, 0, "without --data, of a run: train | valid | test"),
     O(HX_I32, batch, "4", 1, 65536, "windows that run at once"),
     O(HX_I32, seq_len, "0", 0, 1 << 30, "predictions per window; 0: the model's sequence length"),
@@ -24,11 +30,13 @@ static const hx_field eval_fields[] = {
 static void show_progress(void *user, int64_t done, int64_t all)
 {
     (void)user;
-    fprintf(stderr, "\r%lld of %lld bytes%s", (long long)done, (long long)all, done == all ? "\r\033[K" : "");
+    fprintf(stderr, "\r%lld of %lld bytes%s", (long long)done, (long long)all,
+            done == all ? "\r\033[K" : "");
 }
 
 // The text: files that --data names, else a split of the run's own data.
-static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, const hx_text **text, hx_span *span)
+static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, const hx_text **text,
+                             hx_span *span)
 {
     const eval_opts *o = c->opts;
     if (o->data.n) {
@@ -44,7 +52,8 @@ static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, con
     if (which == HX_N_TEXTS)
         return hx_fail(HX_E_USAGE, "--split %s: it is train, valid or test [E-USAGE]", o->split);
     if (!hx_run_is(path))
-        return hx_fail(HX_E_USAGE, "%s is no run directory, so --data FILE is needed [E-USAGE]", path);
+        return hx_fail(HX_E_USAGE, "%s is no run directory, so --data FILE is needed [E-USAGE]",
+                       path);
     hx_run_conf *conf;
     HX_TRY(hx_run_conf_read(c->arena, hx_path_join(c->arena, path, "config.yaml"), NULL, 0, &conf));
     HX_TRY(hx_corpus_read(conf, corpus));
@@ -61,12 +70,14 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
         printf("checkpoint       %s\n", l->dir);
         printf("protocol         %lld windows of %lld predictions, each from an empty context\n",
                (long long)e->windows, (long long)e->seq_len);
-        printf("predicted bytes  %lld\nbits per byte    %.4f\nperplexity       %.4f\nloss             %.4f nats\n",
+        printf("predicted bytes  %lld\nbits per byte    %.4f\nperplexity       %.4f\n"
+               "loss             %.4f nats\n",
                (long long)e->tokens, bits, exp(e->ce), e->loss);
     }
-    json_t *j = json_pack("{ss sI sI sI sf sf sf sf}", "checkpoint", l->dir, "windows", (json_int_t)e->windows,
-        "seq_len", (json_int_t)e->seq_len, "tokens", (json_int_t)e->tokens, "bpc", bits, "perplexity", exp(e->ce),
-        "ce_loss", e->ce, "loss", e->loss);
+    json_t *j = json_pack("{ss sI sI sI sf sf sf sf}", "checkpoint", l->dir, "windows",
+                          (json_int_t)e->windows, "seq_len", (json_int_t)e->seq_len, "tokens",
+                          (json_int_t)e->tokens, "bpc", bits, "perplexity", exp(e->ce), "ce_loss",
+                          e->ce, "loss", e->loss);
     hx_result r = hx_cli_json(j, o->json);
     json_decref(j);
     return r;
@@ -78,12 +89,13 @@ static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span 
     const hx_model *m = l->kase.model;
     int64_t most = m->size(l->kase.conf, "seq_len"), T = o->seq_len ? o->seq_len : most;
     if (T > most)
-        return hx_fail(HX_E_USAGE, "--seq-len %lld: the model was made for at most %lld [E-USAGE]", (long long)T,
-                       (long long)most);
+        return hx_fail(HX_E_USAGE, "--seq-len %lld: the model was made for at most %lld [E-USAGE]",
+                       (long long)T, (long long)most);
     HX_TRY(hx_text_check(text, m->size(l->kase.conf, "num_tokens")));
     hx_evaluation e;
     bool show = !c->quiet && isatty(STDERR_FILENO);
-    HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, T, o->batch, show ? show_progress : NULL, NULL, &e));
+    HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, T, o->batch,
+                       show ? show_progress : NULL, NULL, &e));
     return print_result(c, l, &e);
 }
 
@@ -103,6 +115,8 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(eval, .args = "RUN|CHECKPOINT [--data FILE]...", .help = "bits per byte and perplexity of a checkpoint over a text",
-    .opts = eval_fields, .opts_size = sizeof(eval_opts), .min_args = 1, .max_args = 1, .run = run,
-    .more = "Every byte but the first is predicted once: windows follow each other, each with an empty context.\n");
+HX_CMD(eval, .args = "RUN|CHECKPOINT [--data FILE]...",
+       .help = "bits per byte and perplexity of a checkpoint over a text", .opts = eval_fields,
+       .opts_size = sizeof(eval_opts), .min_args = 1, .max_args = 1, .run = run,
+       .more = "Every byte but the first is predicted once: windows follow each other, each with "
+               "an empty context.\n");

@@ -8,8 +8,12 @@
 #include "../train/pass.h"
 #include "cli.h"
 
-typedef struct forward_opts { const char *config, *weights, *input, *output; bool grad; } forward_opts;
-#define O(type, member, def, help) { #member, type, offsetof(forward_opts, member), def, 0, 0, help }
+typedef struct forward_opts {
+    const char *config, *weights, *input, *output;
+    bool grad;
+} forward_opts;
+#define O(type, member, def, help) \
+    { #member, type, offsetof(forward_opts, member), def, 0, 0, help }
 static const hx_field forward_fields[] = {
     O(HX_STR, config, "", "JSON: {\"model\": NAME, constructor arguments}"),
     O(HX_STR, weights, "", "safetensors: the reference implementation's state dict"),
@@ -57,11 +61,13 @@ static hx_result read_ids(work *w)
                        w->kase.model->name, w->kase.inputs.n);
     const hx_st_tensor *t = hx_st_find(w->io, name);
     if (!t)
-        return hx_fail(HX_E_INPUT, "%s: no tensor '%s', which is an input [E-CASE-INPUTS]", w->io->path,
-                       hx_printable(w->arena, name));
+        return hx_fail(HX_E_INPUT, "%s: no tensor '%s', which is an input [E-CASE-INPUTS]",
+                       w->io->path, hx_printable(w->arena, name));
     if (t->rank != 2 || t->elems == 0)
-        return hx_fail(HX_E_SHAPE, "%s: '%s' has rank %d and %lld elements; [batch, tokens] is needed [E-SHAPE]",
-                       w->io->path, hx_printable(w->arena, name), t->rank, (long long)t->elems);
+        return hx_fail(
+            HX_E_SHAPE,
+            "%s: '%s' has rank %d and %lld elements; [batch, tokens] is needed [E-SHAPE]",
+            w->io->path, hx_printable(w->arena, name), t->rank, (long long)t->elems);
     w->batch = t->shape[0];
     w->tokens = t->shape[1];
     HX_TRY(host_array(w, 4 * t->elems, &w->ids));
@@ -70,9 +76,11 @@ static hx_result read_ids(work *w)
     int64_t V = w->kase.model->size(w->kase.conf, "num_tokens");
     for (int64_t i = 0; i < t->elems; i++)
         if (w->ids[i] < 0 || w->ids[i] >= V)
-            return hx_fail(HX_E_INPUT, "%s: '%s' has token %d at element %lld, the model knows 0 to %lld "
-                           "[E-TOKEN-RANGE]", w->io->path, hx_printable(w->arena, name), w->ids[i],
-                           (long long)i, (long long)V - 1);
+            return hx_fail(HX_E_INPUT,
+                           "%s: '%s' has token %d at element %lld, the model knows 0 to %lld "
+                           "[E-TOKEN-RANGE]",
+                           w->io->path, hx_printable(w->arena, name), w->ids[i], (long long)i,
+                           (long long)V - 1);
     return HX_OK;
 }
 
@@ -93,16 +101,18 @@ static hx_result check_names(const work *w)
         }
         int k = hx_pass_find(w->pass, t->name);
         if (k < 0)
-            return hx_fail(HX_E_INPUT, "%s: model %s does not compute '%s' [E-CASE-OUTPUT]", w->io->path,
-                           w->kase.model->name, shown);
+            return hx_fail(HX_E_INPUT, "%s: model %s does not compute '%s' [E-CASE-OUTPUT]",
+                           w->io->path, w->kase.model->name, shown);
         hx_t y = w->pass->graph->output[k].t;
         const hx_value *v = hx_value_of(y);
         bool same = t->rank == v->rank || hx_elems(y) == t->elems;
         for (int d = 0; d < t->rank && t->rank == v->rank; d++)
             same = same && t->shape[d] == v->shape[d];
         if (!same)
-            return hx_fail(HX_E_SHAPE, "%s: '%s' has %lld elements, this model gives %lld or another shape "
-                           "[E-SHAPE]", w->io->path, shown, (long long)t->elems, (long long)hx_elems(y));
+            return hx_fail(HX_E_SHAPE,
+                           "%s: '%s' has %lld elements, this model gives %lld or another shape "
+                           "[E-SHAPE]",
+                           w->io->path, shown, (long long)t->elems, (long long)hx_elems(y));
     }
     return HX_OK;
 }
@@ -140,8 +150,8 @@ static hx_result write_outputs(work *w, const char *path)
     for (int i = 0; w->grads && i < ps->n; i++) {
         const hx_param *p = &ps->list[i];
         if (!p->buffer)
-            item[n++] = (hx_st_item){ hx_sprintf(w->arena, "grad.%s", p->name), HX_ST_F32, p->rank, p->shape,
-                                      w->grads + p->at };
+            item[n++] = (hx_st_item){hx_sprintf(w->arena, "grad.%s", p->name), HX_ST_F32, p->rank,
+                                     p->shape, w->grads + p->at};
     }
     return hx_st_write(path, item, n, NULL);
 }
@@ -181,8 +191,12 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(forward, .args = "--config C.json --weights W.safetensors --input IO.safetensors --output OUT.safetensors",
+HX_CMD(
+    forward,
+    .args =
+        "--config C.json --weights W.safetensors --input IO.safetensors --output OUT.safetensors",
     .help = "run one golden-style case and write every output (and gradient)",
     .opts = forward_fields, .opts_size = sizeof(forward_opts), .run = run,
-    .more = "Writes every tensor of IO that is not an input, under the same name and shape, computed in fp32;\n"
+    .more = "Writes every tensor of IO that is not an input, under the same name and shape, "
+            "computed in fp32;\n"
             "a name that this model does not compute is an error.\n");

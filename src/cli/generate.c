@@ -12,7 +12,8 @@ typedef struct generate_opts {
     int64_t     length, top_k, seed;
     double      temp, top_p;
 } generate_opts;
-#define O(type, member, def, lo, hi, help) { #member, type, offsetof(generate_opts, member), def, lo, hi, help }
+#define O(type, member, def, lo, hi, help) \
+    { #member, type, offsetof(generate_opts, member), def, lo, hi, help }
 static const hx_field generate_fields[] = {
     O(HX_STR, prompt, "", 0, 0, "text to continue; - reads it from stdin"),
     O(HX_I64, length, "256", 0, 1e15, "bytes to make"),
@@ -46,7 +47,9 @@ static hx_result read_prompt(hx_cli *c, const char **text, int64_t *n)
     *text = all;
     if (ferror(stdin))
         return hx_fail(HX_E_IO, "standard input: %s [E-IO-READ]", strerror(errno));
-    return *n == PROMPT_MAX ? hx_fail(HX_E_INPUT, "the prompt has more than %d bytes [E-SIZE]", PROMPT_MAX - 1) : HX_OK;
+    return *n == PROMPT_MAX
+               ? hx_fail(HX_E_INPUT, "the prompt has more than %d bytes [E-SIZE]", PROMPT_MAX - 1)
+               : HX_OK;
 }
 
 static hx_result run(hx_cli *c)
@@ -71,7 +74,10 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(generate, .args = "RUN|CHECKPOINT [--prompt TEXT] [--length N]", .help = "continue a prompt with text from a checkpoint",
-    .opts = generate_fields, .opts_size = sizeof(generate_opts), .min_args = 1, .max_args = 1, .run = run,
-    .more = "Only the new bytes go to stdout. The same seed gives the same text.\n"
-            "example: htxvk generate runs/demo --prompt 'In the beginning' --length 400 --temp 0.8\n");
+HX_CMD(
+    generate, .args = "RUN|CHECKPOINT [--prompt TEXT] [--length N]",
+    .help = "continue a prompt with text from a checkpoint", .opts = generate_fields,
+    .opts_size = sizeof(generate_opts), .min_args = 1, .max_args = 1, .run = run,
+    .more =
+        "Only the new bytes go to stdout. The same seed gives the same text.\n"
+        "example: htxvk generate runs/demo --prompt 'In the beginning' --length 400 --temp 0.8\n");

@@ -11,6 +11,7 @@ typedef struct hx_loaded {
     hx_dev     *dev;
     hx_memory   params;
 } hx_loaded;
-// Reads the newest whole checkpoint of `path`, then opens the device and moves the parameters there.
+// Reads the newest whole checkpoint of `path`, then opens the device and moves the parameters
+// there.
 hx_result hx_load(hx_cli *c, const char *path, hx_loaded *out);
 void      hx_load_done(hx_loaded *l);

@@ -19,12 +19,17 @@ static void print_log(void *user, hx_log_level level, const char *text)
 
 static void print_overview(FILE *to)
 {
-    fputs("htxvk " HX_VERSION ": trains and runs long-context transformers on any GPU with Vulkan\n\n"
-          "usage: htxvk COMMAND [options]\n\n", to);
+    fputs("htxvk " HX_VERSION
+          ": trains and runs long-context transformers on any GPU with Vulkan\n\n"
+          "usage: htxvk COMMAND [options]\n\n",
+          to);
     for (int i = 0; i < hx_n_cmds; i++)
         fprintf(to, "  %-10s %s\n", hx_cmds[i]->name, hx_cmds[i]->help);
-    fputs("\n`htxvk COMMAND --help` tells more. Exit codes: 0 done, 2 usage, 3 bad input, 4 no device,\n"
-          "5 numerical stop, 6 out of memory, 7 input/output, 8 a check failed, 70 defect, 75 resumable.\n", to);
+    fputs("\n`htxvk COMMAND --help` tells more. Exit codes: 0 done, 2 usage, 3 bad input, 4 no "
+          "device,\n"
+          "5 numerical stop, 6 out of memory, 7 input/output, 8 a check failed, 70 defect, 75 "
+          "resumable.\n",
+          to);
 }
 
 static const hx_cmd *find_command(const char *name)
@@ -101,7 +106,8 @@ int main(int argc, char **argv)
     hx_result r = dispatch(argc, argv);
     if (r) {
         const char *why = hx_last_message();
-        fprintf(stderr, "%s%s\n", r == HX_E_STOPPED ? "" : "error: ", *why ? why : hx_result_text(r));
+        fprintf(stderr, "%s%s\n",
+                r == HX_E_STOPPED ? "" : "error: ", *why ? why : hx_result_text(r));
     }
     return hx_result_exit(r);
 }

@@ -10,11 +10,13 @@ typedef struct common_opts {
     bool        validation, no_cache, quiet, help;
 } common_opts;
 
-#define O(type, member, def, lo, hi, help) { #member, type, offsetof(common_opts, member), def, lo, hi, help }
+#define O(type, member, def, lo, hi, help) \
+    { #member, type, offsetof(common_opts, member), def, lo, hi, help }
 static const hx_field common_fields[] = {
     O(HX_STR, device, "", 0, 0, "auto | host | N | name:TEXT | uuid:HEX, see `htxvk devices`"),
     O(HX_I32, threads, "0", 0, 4096, "threads of the host device; 0 takes all processors"),
-    O(HX_BOOL, validation, "false", 0, 0, "turn Vulkan's validation layer on; its messages fail the run"),
+    O(HX_BOOL, validation, "false", 0, 0,
+      "turn Vulkan's validation layer on; its messages fail the run"),
     O(HX_BOOL, no_cache, "false", 0, 0, "do not read or write the pipeline cache"),
     O(HX_BOOL, quiet, "false", 0, 0, "only errors on stderr"),
     O(HX_BOOL, help, "false", 0, 0, "this text"),
@@ -51,7 +53,8 @@ static hx_result set_option(const word *w, const char *text, hx_arena *a)
     case HX_STRS: {
         hx_strs *list = at;
         if (list->n == HX_MAX_LIST)
-            return hx_fail(HX_E_USAGE, "--%s: given more than %d times [E-USAGE]", w->name, HX_MAX_LIST);
+            return hx_fail(HX_E_USAGE, "--%s: given more than %d times [E-USAGE]", w->name,
+                           HX_MAX_LIST);
         list->v[list->n++] = text;
         return HX_OK;
     }
@@ -87,12 +90,13 @@ static bool value_is_missing(const word *w, const char *value)
     return !strcmp(w->name, "json") && value[0] == '-' && value[1];
 }
 
-static hx_result parse_words(const hx_cmd *cmd, const word *w, int n, int argc, char **argv, hx_arena *a)
+static hx_result parse_words(const hx_cmd *cmd, const word *w, int n, int argc, char **argv,
+                             hx_arena *a)
 {
     struct option table[MAX_OPTS + 1] = {0};
     for (int i = 0; i < n; i++)
-        table[i] = (struct option){ w[i].name, w[i].f->type == HX_BOOL ? no_argument : required_argument,
-                                    NULL, 1000 + i };
+        table[i] = (struct option){
+            w[i].name, w[i].f->type == HX_BOOL ? no_argument : required_argument, NULL, 1000 + i};
     opterr = 0;
     optind = 0;
     for (;;) {
@@ -148,18 +152,20 @@ hx_result hx_cli_parse(const hx_cmd *cmd, int argc, char **argv, hx_cli *c, bool
     if (*help)
         return HX_OK;
     if (c->n_args < cmd->min_args)
-        return hx_fail(HX_E_USAGE, "%s needs %s; see `htxvk %s --help` [E-USAGE]", cmd->name, cmd->args,
-                       cmd->name);
+        return hx_fail(HX_E_USAGE, "%s needs %s; see `htxvk %s --help` [E-USAGE]", cmd->name,
+                       cmd->args, cmd->name);
     if (c->n_args > cmd->max_args)
-        return hx_fail(HX_E_USAGE, "%s: unexpected '%s'; see `htxvk %s --help` [E-USAGE]", cmd->name,
-                       c->args[cmd->max_args], cmd->name);
+        return hx_fail(HX_E_USAGE, "%s: unexpected '%s'; see `htxvk %s --help` [E-USAGE]",
+                       cmd->name, c->args[cmd->max_args], cmd->name);
     return HX_OK;
 }
 
 static void print_fields(const hx_field *f, FILE *to)
 {
-    static const char *const values[] = { [HX_I32] = " N", [HX_I64] = " N", [HX_F32] = " X", [HX_F64] = " X",
-        [HX_BOOL] = "", [HX_STR] = " TEXT", [HX_INTS] = " LIST", [HX_REALS] = " LIST", [HX_STRS] = " TEXT" };
+    static const char *const values[] = {
+        [HX_I32] = " N",     [HX_I64] = " N",      [HX_F32] = " X",
+        [HX_F64] = " X",     [HX_BOOL] = "",       [HX_STR] = " TEXT",
+        [HX_INTS] = " LIST", [HX_REALS] = " LIST", [HX_STRS] = " TEXT"};
     for (; f && f->name; f++) {
         char left[64];
         snprintf(left, sizeof left, "--%s%s", f->name, values[f->type]);

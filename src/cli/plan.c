@@ -17,8 +17,8 @@ static const hx_field plan_fields[] = {
 
 typedef struct row { const char *name, *what; int64_t bytes; } row;
 
-static json_t *as_json(const hx_run_conf *k, const hx_rig *rig, const hx_engine_facts *f, const row *rows, int n,
-                       int64_t peak)
+static json_t *as_json(const hx_run_conf *k, const hx_rig *rig, const hx_engine_facts *f,
+                       const row *rows, int n, int64_t peak)
 {
     json_t *memory = json_object();
     for (int i = 0; i < n; i++)
@@ -32,24 +32,28 @@ static json_t *as_json(const hx_run_conf *k, const hx_rig *rig, const hx_engine_
         "submits", (json_int_t)f->submits, "memory", memory);
 }
 
-static void as_text(hx_arena *a, const hx_run_conf *k, const hx_rig *rig, const hx_engine_facts *f, const row *rows,
-                    int n, int64_t peak)
+static void as_text(hx_arena *a, const hx_run_conf *k, const hx_rig *rig, const hx_engine_facts *f,
+                    const row *rows, int n, int64_t peak)
 {
     int64_t tokens = (int64_t)k->train.batch * k->train.seq_len * k->train.accumulate;
-    printf("model         %s, %lld parameters\n", k->model->name, (long long)hx_params_count(rig->net.params));
-    printf("one step      %d x %d x %d = %lld tokens\n", k->train.accumulate, k->train.batch, k->train.seq_len,
-           (long long)tokens);
-    printf("              %sFLOP, %s read and written\n", hx_cli_count(a, f->flops), hx_cli_bytes(a, (double)f->traffic));
+    printf("model         %s, %lld parameters\n", k->model->name,
+           (long long)hx_params_count(rig->net.params));
+    printf("one step      %d x %d x %d = %lld tokens\n", k->train.accumulate, k->train.batch,
+           k->train.seq_len, (long long)tokens);
+    printf("              %sFLOP, %s read and written\n", hx_cli_count(a, f->flops),
+           hx_cli_bytes(a, (double)f->traffic));
     printf("              %lld dispatches in %lld levels, %lld submit\n", (long long)f->dispatches,
            (long long)f->levels, (long long)f->submits);
     printf("device memory %s (%lld bytes)\n", hx_cli_bytes(a, (double)peak), (long long)peak);
     for (int i = 0; i < n; i++)
-        printf("  %-12s%12s  %s\n", rows[i].name, hx_cli_bytes(a, (double)rows[i].bytes), rows[i].what);
+        printf("  %-12s%12s  %s\n", rows[i].name, hx_cli_bytes(a, (double)rows[i].bytes),
+               rows[i].what);
 }
 
 static hx_result dump(hx_arena *a, const hx_engine *e)
 {
-    static const char *const titles[] = { "micro-batch", "micro-batch, adding", "optimizer", "evaluation" };
+    static const char *const titles[] = {"micro-batch", "micro-batch, adding", "optimizer",
+                                         "evaluation"};
     for (int i = 0; i < HX_COUNT(titles); i++) {
         const hx_plan *p = hx_engine_plan(e, i);
         const char *text = p ? hx_plan_dump(p, a) : "";
@@ -67,13 +71,14 @@ static hx_result show(hx_cli *c, const hx_run_conf *k, const hx_dev *dev, const 
     hx_engine_facts f = hx_engine_get_facts(rig->engine);
     int64_t peak = hx_dev_get_stats(dev).bytes_peak, sum = 0;
     row rows[] = {
-        { "parameters", "fp32", f.bytes[HX_PARAM] },
-        { "gradients", "fp32", f.bytes[HX_GRAD] },
-        { "optimizer", "two moments, fp32", f.bytes[HX_MOM1] + f.bytes[HX_MOM2] },
-        { "activations", "kept for the backward pass, and work space", f.bytes[HX_TEMP] },
-        { "inputs", "tokens, step values, results, two steps", f.bytes[HX_INPUT] + f.bytes[HX_OUTPUT] },
-        { "constants", "tables", f.bytes[HX_CONST] },
-        { "samples", "generation during training", 0 },
+        {"parameters", "fp32", f.bytes[HX_PARAM]},
+        {"gradients", "fp32", f.bytes[HX_GRAD]},
+        {"optimizer", "two moments, fp32", f.bytes[HX_MOM1] + f.bytes[HX_MOM2]},
+        {"activations", "kept for the backward pass, and work space", f.bytes[HX_TEMP]},
+        {"inputs", "tokens, step values, results, two steps",
+         f.bytes[HX_INPUT] + f.bytes[HX_OUTPUT]},
+        {"constants", "tables", f.bytes[HX_CONST]},
+        {"samples", "generation during training", 0},
     };
     int n = HX_COUNT(rows);
     for (int i = 0; i < n; i++)
@@ -106,6 +111,8 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(plan, .args = "CONFIG.yaml [--set key=value]...", .help = "parameters, FLOPs, memory and dispatches of a training, without a device",
+HX_CMD(
+    plan, .args = "CONFIG.yaml [--set key=value]...",
+    .help = "parameters, FLOPs, memory and dispatches of a training, without a device",
     .opts = plan_fields, .opts_size = sizeof(plan_opts), .min_args = 1, .max_args = 1, .run = run,
     .more = "With --device the plan is made, and its memory allocated, for that device instead.\n");

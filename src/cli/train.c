@@ -69,8 +69,10 @@ static void progress_line(screen *s, const hx_event *e)
     s->shown = now();
     long eta = e->eta_s < 1e8 ? (long)(e->eta_s + 0.5) : 99999999;
     clear_line(s);
-    fprintf(stderr, "step %lld/%lld  loss %.4f  %.3f bits/byte  %.0f tok/s  %.0f ms/step  eta %ldm%02lds",
-            (long long)e->step, (long long)e->steps, e->loss, e->bpc, e->tok_s, e->step_ms, eta / 60, eta % 60);
+    fprintf(stderr,
+            "step %lld/%lld  loss %.4f  %.3f bits/byte  %.0f tok/s  %.0f ms/step  eta %ldm%02lds",
+            (long long)e->step, (long long)e->steps, e->loss, e->bpc, e->tok_s, e->step_ms,
+            eta / 60, eta % 60);
     s->line = true;
     fflush(stderr);
 }
@@ -126,9 +128,11 @@ static hx_result read_conf(hx_cli *c, work *w)
     const char *path = c->args[0];
     w->resume = is_dir(path);
     if (w->resume && o->out[0])
-        return hx_fail(HX_E_USAGE, "--out %s: %s is a run, it goes on where it is [E-USAGE]", o->out, path);
+        return hx_fail(HX_E_USAGE, "--out %s: %s is a run, it goes on where it is [E-USAGE]",
+                       o->out, path);
     if (w->resume && !hx_run_is(path))
-        return hx_fail(HX_E_INPUT, "%s is a directory without config.yaml, so no run [E-RUN-NONE]", path);
+        return hx_fail(HX_E_INPUT, "%s is a directory without config.yaml, so no run [E-RUN-NONE]",
+                       path);
     if (w->resume)
         path = hx_path_join(c->arena, path, "config.yaml");
     HX_TRY(hx_run_conf_read(c->arena, path, o->set.v, o->set.n, &w->conf));
@@ -140,7 +144,8 @@ static hx_result read_conf(hx_cli *c, work *w)
         c->threads = w->conf->run.threads;
     const char *p = w->conf->device.precision;
     if (strcmp(p, "auto") && strcmp(p, "fp32"))
-        return hx_fail(HX_E_NODEVICE, "device.precision: %s is not there yet, only fp32 [E-PRECISION]", p);
+        return hx_fail(HX_E_NODEVICE,
+                       "device.precision: %s is not there yet, only fp32 [E-PRECISION]", p);
     return HX_OK;
 }
 
@@ -152,8 +157,9 @@ static hx_result make_run(hx_cli *c, work *w)
         HX_TRY(hx_run_open(c->args[0], &w->run));
         return o->set.n ? hx_run_save_conf(w->run, w->conf) : HX_OK;
     }
-    const char *dir = o->out[0] ? o->out : w->conf->run.out && w->conf->run.out[0] ? w->conf->run.out
-                    : hx_run_name(c->arena, c->args[0]);
+    const char *dir = o->out[0]                                 ? o->out
+                      : w->conf->run.out && w->conf->run.out[0] ? w->conf->run.out
+                                                                : hx_run_name(c->arena, c->args[0]);
     return dir ? hx_run_create(dir, w->conf, &w->run) : HX_E_NOMEM;
 }
 
@@ -166,7 +172,8 @@ static hx_result train(hx_cli *c, work *w)
     printf("%s\n", w->run->dir);
     fflush(stdout);
     screen s = { .terminal = isatty(STDERR_FILENO), .quiet = c->quiet };
-    hx_train_params p = { .run = w->run, .resume = w->resume, .stop = &stop, .event = on_event, .user = &s };
+    hx_train_params p = {
+        .run = w->run, .resume = w->resume, .stop = &stop, .event = on_event, .user = &s};
     catch_signals();
     hx_result r = hx_trainer_run(w->trainer, &p);
     if (s.line)
@@ -184,8 +191,10 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(train, .args = "CONFIG.yaml|RUN [--set key=value]... [--out DIR]", .help = "train a model, or go on with a run",
-    .opts = train_fields, .opts_size = sizeof(train_opts), .min_args = 1, .max_args = 1, .run = run,
-    .more = "stdout gets the run directory. Ctrl-C or SIGTERM ends after the current step, saves and exits with 75;\n"
-            "`htxvk train RUN` goes on from there.\n"
-            "example: htxvk train demo.yaml --set train.steps=200 --device host\n");
+HX_CMD(train, .args = "CONFIG.yaml|RUN [--set key=value]... [--out DIR]",
+       .help = "train a model, or go on with a run", .opts = train_fields,
+       .opts_size = sizeof(train_opts), .min_args = 1, .max_args = 1, .run = run,
+       .more = "stdout gets the run directory. Ctrl-C or SIGTERM ends after the current step, "
+               "saves and exits with 75;\n"
+               "`htxvk train RUN` goes on from there.\n"
+               "example: htxvk train demo.yaml --set train.steps=200 --device host\n");

@@ -76,9 +76,11 @@ static int64_t output_bytes(const hx_engine *e) { return e->micro[0]->output_byt
 static hx_result make_slots(hx_engine *e)
 {
     int64_t in = 0, out = 0;
-    bool fits = hx_mul(input_bytes(e), e->k.accumulate, &in) && hx_mul(output_bytes(e), e->k.accumulate, &out);
+    bool fits = hx_mul(input_bytes(e), e->k.accumulate, &in) &&
+                hx_mul(output_bytes(e), e->k.accumulate, &out);
     if (!fits)
-        return hx_fail(HX_E_SHAPE, "train.accumulate %lld is too large [E-SIZE]", (long long)e->k.accumulate);
+        return hx_fail(HX_E_SHAPE, "train.accumulate %lld is too large [E-SIZE]",
+                       (long long)e->k.accumulate);
     for (int s = 0; s < SLOTS; s++) {
         slot *q = &e->slot[s];
         HX_TRY(hx_memory_new(e->dev, in + HX_PASS_ALIGN, HX_BUF_UP, "inputs", &q->input));
@@ -111,7 +113,8 @@ static const char *remedy(const hx_engine *e, int64_t fixed, int64_t temp, int64
     int64_t batch = (int64_t)((double)(have - fixed) / (double)temp * (double)e->k.batch);
     if (have <= fixed || batch < 1)
         return "make the model smaller or train.seq_len shorter";
-    const char *s = hx_sprintf(e->arena, "fits with train.batch=%lld", (long long)hx_min(batch, e->k.batch - 1));
+    const char *s = hx_sprintf(e->arena, "fits with train.batch=%lld",
+                               (long long)hx_min(batch, e->k.batch - 1));
     return s && e->k.batch > 1 ? s : "make train.seq_len shorter";
 }
 
@@ -119,16 +122,20 @@ static const char *remedy(const hx_engine *e, int64_t fixed, int64_t temp, int64
 static hx_result check_fit(const hx_engine *e)
 {
     const hx_dev_caps *c = hx_dev_get_caps(e->dev);
-    int64_t params = e->net->params->bytes, temp = temp_bytes(e), io = 0, all = 0, have = c->memory_bytes;
-    bool counted = hx_mul(params, 4, &all) && hx_mul(input_bytes(e) + output_bytes(e), 2 * e->k.accumulate, &io)
-        && hx_sum(all, io, &all) && hx_sum(all, temp, &all);
+    int64_t params = e->net->params->bytes, temp = temp_bytes(e), io = 0, all = 0,
+            have = c->memory_bytes;
+    bool counted = hx_mul(params, 4, &all) &&
+                   hx_mul(input_bytes(e) + output_bytes(e), 2 * e->k.accumulate, &io) &&
+                   hx_sum(all, io, &all) && hx_sum(all, temp, &all);
     if (counted && (have <= 0 || all <= have))
         return HX_OK;
     hx_arena *a = e->arena;
-    return hx_fail(HX_E_NOMEM, "this run needs %s on '%s', which has %s: parameters %s, gradients %s, optimizer %s, "
-                   "activations %s; %s [E-NOMEM]", mib(a, counted ? all : INT64_MAX), c->name, mib(a, have),
-                   mib(a, params), mib(a, params), mib(a, 2 * params), mib(a, temp),
-                   remedy(e, all - temp, temp, have));
+    return hx_fail(
+        HX_E_NOMEM,
+        "this run needs %s on '%s', which has %s: parameters %s, gradients %s, optimizer %s, "
+        "activations %s; %s [E-NOMEM]",
+        mib(a, counted ? all : INT64_MAX), c->name, mib(a, have), mib(a, params), mib(a, params),
+        mib(a, 2 * params), mib(a, temp), remedy(e, all - temp, temp, have));
 }
 
 static hx_result make_memory(hx_engine *e)
@@ -144,7 +151,8 @@ static hx_result make_memory(hx_engine *e)
     HX_TRY(make_slots(e));
 
     // passes find everything in the engine's arenas, but for their constants
-    hx_memory *shared[HX_N_PLACES] = { [HX_INPUT] = &e->slot[0].input, [HX_OUTPUT] = &e->slot[0].output };
+    hx_memory *shared[HX_N_PLACES] = {
+        [HX_INPUT] = &e->slot[0].input, [HX_OUTPUT] = &e->slot[0].output};
     for (int i = HX_TEMP; i <= HX_MOM2; i++)
         shared[i] = &e->mem[i];
     HX_TRY(hx_pass_bind(e->micro[0], shared));
@@ -152,7 +160,8 @@ static hx_result make_memory(hx_engine *e)
         HX_TRY(hx_pass_bind(e->micro[1], shared));
     HX_TRY(hx_pass_bind(e->eval, shared));
     if (e->optim_tape->const_bytes > 0) {
-        HX_TRY(hx_memory_new(e->dev, e->optim_tape->const_bytes, HX_BUF_DEVICE, "constants", &e->optim_const));
+        HX_TRY(hx_memory_new(e->dev, e->optim_tape->const_bytes, HX_BUF_DEVICE, "constants",
+                             &e->optim_const));
         HX_TRY(hx_plan_upload(e->optim_plan, &e->optim_const));
     }
     return HX_OK;
@@ -179,7 +188,8 @@ static hx_result record_slot(hx_engine *e, slot *q, double cut)
         mem[HX_INPUT] = &q->input;
         mem[HX_OUTPUT] = &q->output;
         mem[HX_CONST] = pass ? pass->mem[HX_CONST] : &e->optim_const;
-        int64_t shift[HX_N_PLACES] = { [HX_INPUT] = m * input_bytes(e), [HX_OUTPUT] = m * output_bytes(e) };
+        int64_t shift[HX_N_PLACES] = {
+            [HX_INPUT] = m * input_bytes(e), [HX_OUTPUT] = m * output_bytes(e)};
         HX_TRY(hx_prog_new(e->dev, e->k.profile, pass ? "micro-batch" : "optimizer", &q->prog[m]));
         HX_TRY(hx_plan_record(pass ? pass->plan : e->optim_plan, mem, shift, cut, q->prog[m]));
         HX_TRY(hx_prog_end(q->prog[m]));
@@ -213,9 +223,11 @@ hx_result hx_engine_new(hx_dev *dev, const hx_net *net, const hx_engine_conf *k,
     e->dev = dev;
     e->net = net;
     e->k = *k;
-    hx_result r = k->accumulate < 1 || k->accumulate > 1 << 16
-        ? hx_fail(HX_E_SHAPE, "train.accumulate is %lld; 1 to 65536 is possible [E-SIZE]", (long long)k->accumulate)
-        : build(e);
+    hx_result r =
+        k->accumulate < 1 || k->accumulate > 1 << 16
+            ? hx_fail(HX_E_SHAPE, "train.accumulate is %lld; 1 to 65536 is possible [E-SIZE]",
+                      (long long)k->accumulate)
+            : build(e);
     if (r)
         hx_engine_free(&e);
     *out = e;
@@ -259,7 +271,8 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed)
     const hx_params *ps = e->net->params;
     char *host = calloc(1, (size_t)hx_max(ps->bytes, 1));
     if (!host)
-        return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]", (long long)ps->bytes);
+        return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]",
+                       (long long)ps->bytes);
     hx_result r = HX_OK;
     for (int i = HX_MOM1; i <= HX_MOM2 && !r; i++)
         r = hx_engine_write(e, (hx_place)i, host);
@@ -307,7 +320,8 @@ static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *i
 hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids)
 {
     if (hx_engine_pending(e) == SLOTS)
-        return hx_fail(HX_E_INTERNAL, "step %lld: results of two steps wait to be taken [E-INTERNAL]",
+        return hx_fail(HX_E_INTERNAL,
+                       "step %lld: results of two steps wait to be taken [E-INTERNAL]",
                        (long long)step);
     slot *q = &e->slot[e->next % SLOTS];
     q->step = step;
@@ -379,7 +393,8 @@ hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out)
 
 // ---- times ----------------------------------------------------------------------------------
 
-hx_result hx_engine_profile(hx_engine *e, void (*put)(void *user, const hx_plan *p, const hx_step *s, double ms),
+hx_result hx_engine_profile(hx_engine *e,
+                            void (*put)(void *user, const hx_plan *p, const hx_step *s, double ms),
                             void *user)
 {
     const slot *q = &e->slot[(e->next + SLOTS - 1) % SLOTS];
@@ -421,10 +436,13 @@ hx_engine_facts hx_engine_get_facts(const hx_engine *e)
     }
     for (int i = 0; i < HX_N_PLACES; i++)
         f.bytes[i] = e->mem[i].bytes;
-    f.bytes[HX_INPUT] = memory_bytes((const hx_memory *[]){ &e->slot[0].input, &e->slot[1].input }, 2);
-    f.bytes[HX_OUTPUT] = memory_bytes((const hx_memory *[]){ &e->slot[0].output, &e->slot[1].output }, 2);
-    f.bytes[HX_CONST] = e->optim_const.bytes + e->micro[0]->own[HX_CONST].bytes + e->eval->own[HX_CONST].bytes
-        + (e->micro[1] ? e->micro[1]->own[HX_CONST].bytes : 0);
+    f.bytes[HX_INPUT] =
+        memory_bytes((const hx_memory *[]){&e->slot[0].input, &e->slot[1].input}, 2);
+    f.bytes[HX_OUTPUT] =
+        memory_bytes((const hx_memory *[]){&e->slot[0].output, &e->slot[1].output}, 2);
+    f.bytes[HX_CONST] = e->optim_const.bytes + e->micro[0]->own[HX_CONST].bytes +
+                        e->eval->own[HX_CONST].bytes +
+                        (e->micro[1] ? e->micro[1]->own[HX_CONST].bytes : 0);
     if (e->micro[1])
         f.bound_bytes = hx_max(f.bound_bytes, e->micro[1]->plan->bound_bytes);
     return f;
@@ -432,7 +450,7 @@ hx_engine_facts hx_engine_get_facts(const hx_engine *e)
 
 const hx_plan *hx_engine_plan(const hx_engine *e, int which)
 {
-    const hx_plan *all[] = { e->micro[0]->plan, e->micro[1] ? e->micro[1]->plan : NULL, e->optim_plan,
-                             e->eval->plan };
+    const hx_plan *all[] = {e->micro[0]->plan, e->micro[1] ? e->micro[1]->plan : NULL,
+                            e->optim_plan, e->eval->plan};
     return which >= 0 && which < HX_COUNT(all) ? all[which] : NULL;
 }

@@ -30,8 +30,9 @@ void      hx_engine_free(hx_engine **e);   // accepts NULL, writes NULL
 // Initial values of all parameters, a pure function of the seed; moments become zero.
 hx_result hx_engine_init(hx_engine *e, uint64_t seed);
 
-// Starts step `step` (1, 2, ...) on ids [accumulate, batch, tokens] with learning rate lr and returns
-// at once, at most one step ahead: with two steps under way their older result must be taken first.
+// Starts step `step` (1, 2, ...) on ids [accumulate, batch, tokens] with learning rate lr and
+// returns at once, at most one step ahead: with two steps under way their older result must be
+// taken first.
 hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids);
 int       hx_engine_pending(const hx_engine *e);           // steps whose result was not taken: 0..2
 hx_result hx_engine_result(hx_engine *e, hx_losses *out);  // of the oldest; waits for it
@@ -46,7 +47,8 @@ hx_memory *hx_engine_memory(hx_engine *e, hx_place place); // for passes that sh
 
 // Calls put() with every dispatch of the last finished step and its time on the device. Only with
 // hx_engine_conf.profile and a device that has timestamps; no step may be pending.
-hx_result hx_engine_profile(hx_engine *e, void (*put)(void *user, const hx_plan *p, const hx_step *s, double ms),
+hx_result hx_engine_profile(hx_engine *e,
+                            void (*put)(void *user, const hx_plan *p, const hx_step *s, double ms),
                             void *user);
 
 // What one step is made of, for `htxvk plan`.
@@ -58,5 +60,5 @@ typedef struct hx_engine_facts {
     int64_t bound_bytes;                   // least that liveness allows for HX_TEMP
 } hx_engine_facts;
 hx_engine_facts hx_engine_get_facts(const hx_engine *e);
-const hx_plan *hx_engine_plan(const hx_engine *e, int which);  // 0 micro, 1 micro adding, 2 optimizer,
-                                                               // 3 evaluation; NULL: there is none
+// Plan 0: micro-batch, 1: micro-batch adding, 2: optimizer, 3: evaluation; NULL: there is none.
+const hx_plan *hx_engine_plan(const hx_engine *e, int which);

@@ -1,4 +1,5 @@
-// evaluate.c - full batches of whole windows, the rest of them one by one, then the shorter last one.
+// evaluate.c - full batches of whole windows, the rest of them one by one, then the shorter last
+// one.
 #include "evaluate.h"
 
 #include <math.h>
@@ -37,7 +38,9 @@ static hx_result run_batch(const work *w, hx_pass *p, int64_t at, int64_t batch,
     double ce = hx_pass_find(p, "ce_loss") < 0 ? loss : output_value(p, "ce_loss", &r);
     HX_TRY(r);
     if (!isfinite(ce))
-        return hx_fail(HX_E_NUMERIC, "the loss is not finite in the window at byte %lld [E-NUMERIC]", (long long)at);
+        return hx_fail(HX_E_NUMERIC,
+                       "the loss is not finite in the window at byte %lld [E-NUMERIC]",
+                       (long long)at);
     double weight = (double)(batch * n);
     w->out->ce += ce * weight;
     w->out->loss += loss * weight;
@@ -65,18 +68,22 @@ static hx_result run_many(const work *w, int64_t count, int64_t batch, int64_t n
     return r;
 }
 
-hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_text *text, hx_span span,
-                      int64_t seq_len, int64_t batch, void (*tick)(void *user, int64_t done, int64_t all),
-                      void *user, hx_evaluation *out)
+hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_text *text,
+                      hx_span span, int64_t seq_len, int64_t batch,
+                      void (*tick)(void *user, int64_t done, int64_t all), void *user,
+                      hx_evaluation *out)
 {
     *out = (hx_evaluation){ .seq_len = seq_len };
     int64_t all = span.n - 1, whole = all / seq_len, rest = all % seq_len, ids = 0;
     if (all < 1)
-        return hx_fail(HX_E_INPUT, "the text has %lld bytes; 2 are the least that can be evaluated [E-TEXT-SHORT]",
-                       (long long)span.n);
+        return hx_fail(
+            HX_E_INPUT,
+            "the text has %lld bytes; 2 are the least that can be evaluated [E-TEXT-SHORT]",
+            (long long)span.n);
     batch = hx_max(hx_min(batch, whole), 1);
     if (!hx_mul(batch, seq_len + 1, &ids) || !hx_mul(ids, 4, &ids))
-        return hx_fail(HX_E_SHAPE, "a batch of %lld x %lld is too large [E-SIZE]", (long long)batch, (long long)seq_len);
+        return hx_fail(HX_E_SHAPE, "a batch of %lld x %lld is too large [E-SIZE]", (long long)batch,
+                       (long long)seq_len);
     work w = { dev, net, params, text, malloc((size_t)ids), tick, user, all, out };
     if (!w.ids)
         return hx_fail(HX_E_NOMEM, "no memory for a batch of %lld bytes [E-NOMEM]", (long long)ids);

@@ -3,8 +3,8 @@
 #include "../data/text.h"
 #include "pass.h"
 
-// Protocol: the text is cut into windows of seq_len predictions; each starts at the last byte of the
-// one before with an empty context, so that every byte but the first is predicted exactly once.
+// Protocol: the text is cut into windows of seq_len predictions; each starts at the last byte of
+// the one before with an empty context, so that every byte but the first is predicted exactly once.
 typedef struct hx_evaluation {
     int64_t seq_len, windows, tokens;      // tokens: how many were predicted
     double  ce;                            // mean cross entropy, nats per token
@@ -12,6 +12,7 @@ typedef struct hx_evaluation {
 } hx_evaluation;
 // `params` has the parameters. batch windows run at once. tick (may be NULL) hears of progress.
 // HX_E_INPUT: the span has fewer than two bytes. HX_E_NUMERIC: a loss is not finite.
-hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_text *text, hx_span span,
-                      int64_t seq_len, int64_t batch, void (*tick)(void *user, int64_t done, int64_t all),
-                      void *user, hx_evaluation *out);
+hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_text *text,
+                      hx_span span, int64_t seq_len, int64_t batch,
+                      void (*tick)(void *user, int64_t done, int64_t all), void *user,
+                      hx_evaluation *out);

@@ -151,7 +151,8 @@ static hx_result need_pass(hx_generator *g, int i)
     hx_result r = hx_pass_bind(p, g->shared);
     int out = hx_pass_find(p, "logits");
     if (!r && (out < 0 || hx_elems(p->graph->output[out].t) != g->V))
-        r = hx_fail(HX_E_INTERNAL, "model %s gives no logits of one position [E-INTERNAL]", g->net->model->name);
+        r = hx_fail(HX_E_INTERNAL, "model %s gives no logits of one position [E-INTERNAL]",
+                    g->net->model->name);
     if (r)
         hx_pass_free(&p);
     g->pass[i] = p;
@@ -183,8 +184,11 @@ static hx_result take_prompt(hx_generator *g, const uint8_t *text, int64_t n, in
 {
     for (int64_t i = 0; i < n; i++)
         if (text[i] >= g->V)
-            return hx_fail(HX_E_INPUT, "the prompt's byte %d at offset %lld is no token: the model knows 0 to %lld "
-                           "[E-TOKEN-RANGE]", text[i], (long long)i, (long long)g->V - 1);
+            return hx_fail(
+                HX_E_INPUT,
+                "the prompt's byte %d at offset %lld is no token: the model knows 0 to %lld "
+                "[E-TOKEN-RANGE]",
+                text[i], (long long)i, (long long)g->V - 1);
     *used = hx_min(n, g->seq_len);
     for (int64_t i = 0; i < *used; i++)
         g->ids[i] = text[n - *used + i];
@@ -193,8 +197,8 @@ static hx_result take_prompt(hx_generator *g, const uint8_t *text, int64_t n, in
     return HX_OK;
 }
 
-hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t length, const hx_sampling *s,
-                      bool (*emit)(void *user, uint8_t byte), void *user)
+hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t length,
+                      const hx_sampling *s, bool (*emit)(void *user, uint8_t byte), void *user)
 {
     int64_t used = 0;
     HX_TRY(take_prompt(g, prompt, n, &used));
@@ -202,8 +206,10 @@ hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t le
         HX_TRY(next_logits(g, used));
         for (int64_t v = 0; v < g->V; v++)
             if (isnan(g->logits[v]))
-                return hx_fail(HX_E_NUMERIC, "the logit of token %lld is not a number after %lld tokens [E-NUMERIC]",
-                               (long long)v, (long long)i);
+                return hx_fail(
+                    HX_E_NUMERIC,
+                    "the logit of token %lld is not a number after %lld tokens [E-NUMERIC]",
+                    (long long)v, (long long)i);
         int64_t token = hx_sample_token(g->logits, g->V, s, i);
         if (used == g->seq_len)
             memmove(g->ids, g->ids + 1, sizeof *g->ids * (size_t)--used);

@@ -43,7 +43,8 @@ static hx_result read_sample(work *w, const hx_model *m, int i, void *conf)
     snprintf(w->report->text, sizeof w->report->text, "%.*s", (int)strcspn(s, ";"), s);
     HX_TRY(hx_fields_default(m->fields, conf));
     char *copy = hx_strdup(w->arena, w->report->text), *save = NULL;
-    for (char *word = copy ? strtok_r(copy, " ", &save) : NULL; word; word = strtok_r(NULL, " ", &save)) {
+    for (char *word = copy ? strtok_r(copy, " ", &save) : NULL; word;
+         word = strtok_r(NULL, " ", &save)) {
         char *eq = strchr(word, '=');
         if (!eq)
             return hx_fail(HX_E_USAGE, "'%s' in a sample is no KEY=VALUE [E-SAMPLE]", word);
@@ -114,7 +115,8 @@ static hx_result run_reference(work *w)
 
 // ---- the comparison -----------------------------------------------------------------------
 
-static hx_result compare(work *w, const char *name, hx_t ref, const float *got, double limit, double *worst)
+static hx_result compare(work *w, const char *name, hx_t ref, const float *got, double limit,
+                         double *worst)
 {
     int64_t n = hx_elems(ref);
     real *v = hx_new(w->arena, real, n);
@@ -132,9 +134,12 @@ static hx_result compare(work *w, const char *name, hx_t ref, const float *got, 
         w->nearest = e / most;
         snprintf(w->report->worst, sizeof w->report->worst, "%s", name);
     }
-    return e <= most ? HX_OK
-        : hx_fail(HX_E_CHECK, "model %s [%s]: %s is off by %.2g of its size, allowed %.2g [E-MODEL-VALUE]",
-                  w->net.model->name, w->report->text, name, e, most);
+    return e <= most
+               ? HX_OK
+               : hx_fail(
+                     HX_E_CHECK,
+                     "model %s [%s]: %s is off by %.2g of its size, allowed %.2g [E-MODEL-VALUE]",
+                     w->net.model->name, w->report->text, name, e, most);
 }
 
 static hx_result compare_outputs(work *w)
@@ -156,16 +161,18 @@ static hx_result compare_grads(work *w)
     HX_TRY(hx_memory_read(w->pass->mem[HX_GRAD], 0, w->grads, ps->bytes));
     for (int i = 0; i < ps->n; i++) {
         const hx_param *p = &ps->list[i];
-        hx_t d = !p->buffer && hx_is(w->pass->graph->param[i]) ? hx_grad(w->pass->graph->param[i]) : HX_NONE;
+        hx_t d = !p->buffer && hx_is(w->pass->graph->param[i]) ? hx_grad(w->pass->graph->param[i])
+                                                               : HX_NONE;
         if (hx_is(d))
-            HX_TRY(compare(w, p->name, d, (const float *)(w->grads + p->at), 1e-4, &w->report->grads));
+            HX_TRY(
+                compare(w, p->name, d, (const float *)(w->grads + p->at), 1e-4, &w->report->grads));
     }
     // gradients depend on everything before them: equal bits there are equal bits everywhere
     HX_TRY(hx_pass_run(w->pass));
     HX_TRY(hx_memory_read(w->pass->mem[HX_GRAD], 0, w->again, ps->bytes));
     if (memcmp(w->grads, w->again, (size_t)ps->bytes))
-        return hx_fail(HX_E_CHECK, "model %s [%s]: two runs gave different bits [E-MODEL-BITS]", w->net.model->name,
-                       w->report->text);
+        return hx_fail(HX_E_CHECK, "model %s [%s]: two runs gave different bits [E-MODEL-BITS]",
+                       w->net.model->name, w->report->text);
     return HX_OK;
 }
 
@@ -184,7 +191,8 @@ static hx_result check(work *w, const hx_model *m, int i, uint64_t seed)
     HX_TRY(read_sample(w, m, i, conf));
     HX_TRY(hx_net_init(&w->net, m, conf));
     HX_TRY(draw_values(w, seed));
-    HX_TRY(hx_pass_new(w->dev, &w->net, HX_FOR_PARITY, w->batch, w->tokens, HX_PASS_WRITE_GRADS, &w->pass));
+    HX_TRY(hx_pass_new(w->dev, &w->net, HX_FOR_PARITY, w->batch, w->tokens, HX_PASS_WRITE_GRADS,
+                       &w->pass));
     HX_TRY(run_reference(w));
     HX_TRY(hx_pass_bind(w->pass, NULL));
     HX_TRY(hx_memory_write(w->pass->mem[HX_PARAM], 0, w->params, w->net.params->bytes));

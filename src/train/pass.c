@@ -90,8 +90,8 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
     return hx_plan_new(g->tape, p->dev, &p->plan);
 }
 
-hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_t batch, int64_t tokens,
-                      hx_pass_kind kind, hx_pass **out)
+hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_t batch,
+                      int64_t tokens, hx_pass_kind kind, hx_pass **out)
 {
     *out = NULL;
     hx_tape *tape = hx_tape_new();
@@ -101,7 +101,8 @@ hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_
         hx_tape_free(&tape);
         return HX_E_NOMEM;
     }
-    *g = (hx_graph){ .tape = tape, .params = net->params, .purpose = purpose, .batch = batch, .tokens = tokens };
+    *g = (hx_graph){
+        .tape = tape, .params = net->params, .purpose = purpose, .batch = batch, .tokens = tokens};
     p->dev = dev;
     p->graph = g;
     hx_result r = build(p, net, kind);
@@ -128,13 +129,18 @@ void hx_pass_free(hx_pass **p)
 
 hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES])
 {
-    static const hx_buf_kind kinds[HX_N_PLACES] = { [HX_INPUT] = HX_BUF_UP, [HX_OUTPUT] = HX_BUF_DOWN };
-    static const char *const names[HX_N_PLACES] = { "activations", "parameters", "gradients", "first moments",
-                                                    "second moments", "inputs", "constants", "outputs" };
+    static const hx_buf_kind kinds[HX_N_PLACES] = {
+        [HX_INPUT] = HX_BUF_UP, [HX_OUTPUT] = HX_BUF_DOWN};
+    static const char *const names[HX_N_PLACES] = {"activations",   "parameters",     "gradients",
+                                                   "first moments", "second moments", "inputs",
+                                                   "constants",     "outputs"};
     const hx_params *ps = p->graph->params;
-    int64_t need[HX_N_PLACES] = { [HX_TEMP] = p->plan->temp_bytes, [HX_PARAM] = ps->bytes,
-        [HX_GRAD] = p->graph->tape->backward_from >= 0 ? ps->bytes : 0, [HX_INPUT] = p->graph->input_bytes,
-        [HX_CONST] = p->graph->tape->const_bytes, [HX_OUTPUT] = p->output_bytes };
+    int64_t need[HX_N_PLACES] = {[HX_TEMP] = p->plan->temp_bytes,
+                                 [HX_PARAM] = ps->bytes,
+                                 [HX_GRAD] = p->graph->tape->backward_from >= 0 ? ps->bytes : 0,
+                                 [HX_INPUT] = p->graph->input_bytes,
+                                 [HX_CONST] = p->graph->tape->const_bytes,
+                                 [HX_OUTPUT] = p->output_bytes};
     for (int i = 0; i < HX_N_PLACES; i++) {
         if (shared && shared[i] && shared[i]->bytes >= need[i]) {
             p->mem[i] = shared[i];
@@ -191,5 +197,6 @@ int hx_pass_find(const hx_pass *p, const char *name)
 
 hx_result hx_pass_read(const hx_pass *p, int output, float *v)
 {
-    return hx_memory_read(p->mem[HX_OUTPUT], p->output_at[output], v, 4 * hx_elems(p->graph->output[output].t));
+    return hx_memory_read(p->mem[HX_OUTPUT], p->output_at[output], v,
+                          4 * hx_elems(p->graph->output[output].t));
 }

@@ -31,13 +31,14 @@ typedef struct hx_pass {
 } hx_pass;
 
 // Builds, differentiates and plans; no memory yet. ids are [batch, tokens].
-hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_t batch, int64_t tokens,
-                      hx_pass_kind kind, hx_pass **out);   // yours
+hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_t batch,
+                      int64_t tokens, hx_pass_kind kind, hx_pass **out); // yours
 void      hx_pass_free(hx_pass **p);       // accepts NULL, writes NULL
 // Gives the pass its memory: shared[place] where it is not NULL and large enough, else its own.
 // Uploads the constants.
 hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES]);
-// Inputs: ids (batch * tokens), and for HX_FOR_LOGITS the position. Waits for programs that read them.
+// Inputs: ids (batch * tokens), and for HX_FOR_LOGITS the position. Waits for programs that read
+// them.
 hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position);
 hx_result hx_pass_run(hx_pass *p);         // runs once and waits
 // Index of an output by name; -1 if there is none.

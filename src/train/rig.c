@@ -10,11 +10,16 @@ static hx_result make_engine(hx_dev *dev, const hx_run_conf *c, bool profile, hx
 {
     const hx_optim *o = hx_optim_find(c->optim.name);
     if (!o)
-        return hx_fail(HX_E_INPUT, "optim.name: there is no optimizer '%s' [E-CONF-VALUE]", c->optim.name);
-    hx_engine_conf k = { .batch = c->train.batch, .tokens = (int64_t)c->train.seq_len + 1,
-        .accumulate = c->train.accumulate, .optim = o, .clip_norm = c->train.clip_norm, .profile = profile,
-        .optim_conf = { (float)c->optim.betas.v[0], (float)c->optim.betas.v[1], c->optim.eps,
-                        c->optim.weight_decay } };
+        return hx_fail(HX_E_INPUT, "optim.name: there is no optimizer '%s' [E-CONF-VALUE]",
+                       c->optim.name);
+    hx_engine_conf k = {.batch = c->train.batch,
+                        .tokens = (int64_t)c->train.seq_len + 1,
+                        .accumulate = c->train.accumulate,
+                        .optim = o,
+                        .clip_norm = c->train.clip_norm,
+                        .profile = profile,
+                        .optim_conf = {(float)c->optim.betas.v[0], (float)c->optim.betas.v[1],
+                                       c->optim.eps, c->optim.weight_decay}};
     return hx_engine_new(dev, &out->net, &k, &out->engine);
 }
 
@@ -93,7 +98,8 @@ static hx_result read_all(const hx_run_conf *c, hx_corpus *out)
         if (i == 0 || out->text[i] != out->text[0])
             HX_TRY(hx_text_check(out->text[i], V));
     HX_TRY(hx_span_check("train", out->span[HX_TRAIN_TEXT], c->train.seq_len));
-    return c->eval.every > 0 ? hx_span_check("valid", out->span[HX_VALID_TEXT], c->train.seq_len) : HX_OK;
+    return c->eval.every > 0 ? hx_span_check("valid", out->span[HX_VALID_TEXT], c->train.seq_len)
+                             : HX_OK;
 }
 
 hx_result hx_corpus_read(const hx_run_conf *c, hx_corpus *out)
@@ -118,7 +124,8 @@ void hx_corpus_done(hx_corpus *c)
 
 double hx_learning_rate(const hx_run_conf *c, int64_t step)
 {
-    double top = c->optim.lr, low = fmin(c->schedule.min_lr, top), warm = (double)c->schedule.warmup;
+    double top = c->optim.lr, low = fmin(c->schedule.min_lr, top),
+           warm = (double)c->schedule.warmup;
     if ((double)step <= warm)
         return top * (double)step / warm;
     double span = (double)c->train.steps - warm;

@@ -20,7 +20,8 @@ static hx_result new_run(const char *dir, hx_run **out)
         hx_arena_free(&a);
         return HX_E_NOMEM;
     }
-    *r = (hx_run){ .arena = a, .dir = hx_strdup(a, dir), .ckpt_dir = hx_path_join(a, dir, "ckpt"), .lock = -1 };
+    *r = (hx_run){
+        .arena = a, .dir = hx_strdup(a, dir), .ckpt_dir = hx_path_join(a, dir, "ckpt"), .lock = -1};
     *out = r;
     return r->dir && r->ckpt_dir ? HX_OK : HX_E_NOMEM;
 }
@@ -78,7 +79,8 @@ static hx_result create(hx_run *r, const hx_run_conf *c)
     hx_arena *a = r->arena;
     const char *parent = hx_path_dir(a, r->dir);
     const char *slash = strrchr(r->dir, '/');
-    const char *stage = hx_path_join(a, parent, hx_sprintf(a, ".%s.tmp-%d", slash ? slash + 1 : r->dir, getpid()));
+    const char *stage =
+        hx_path_join(a, parent, hx_sprintf(a, ".%s.tmp-%d", slash ? slash + 1 : r->dir, getpid()));
     HX_TRY(hx_dir_make_all(parent, 0777));
     hx_result res = fill_stage(a, stage, c);
     if (!res)
@@ -101,8 +103,11 @@ hx_result hx_run_create(const char *dir, const hx_run_conf *c, hx_run **out)
     for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
         path[n - 1] = 0;
     if (hx_file_exists(path))
-        return hx_fail(HX_E_USAGE, "%s exists already; resume it with `htxvk train %s`, or name another with --out "
-                       "[E-RUN-EXISTS]", path, path);
+        return hx_fail(
+            HX_E_USAGE,
+            "%s exists already; resume it with `htxvk train %s`, or name another with --out "
+            "[E-RUN-EXISTS]",
+            path, path);
     HX_TRY(new_run(path, out));
     hx_result r = create(*out, c);
     if (r)
@@ -144,7 +149,8 @@ static hx_result append_line(hx_run *r, const char *file, const char *line)
 {
     hx_out b = {0};
     hx_out_add(&b, "%s\n", line);
-    hx_result res = b.failed ? HX_E_NOMEM : hx_file_append(hx_path_join(r->arena, r->dir, file), b.data, b.size);
+    hx_result res = b.failed ? HX_E_NOMEM
+                             : hx_file_append(hx_path_join(r->arena, r->dir, file), b.data, b.size);
     hx_out_free(&b);
     return res;
 }
@@ -166,7 +172,9 @@ hx_result hx_run_sample(hx_run *r, int64_t step, const void *text, int64_t n)
 }
 
 // Calls line() with every whole row and what it says; a row cut short by a crash is left out.
-static hx_result each_row(hx_run *r, void (*line)(void *user, const char *text, int n, const json_t *row), void *user)
+static hx_result each_row(hx_run *r,
+                          void (*line)(void *user, const char *text, int n, const json_t *row),
+                          void *user)
 {
     const char *path = hx_path_join(r->arena, r->dir, "metrics.jsonl");
     hx_blob all = {0};
@@ -216,7 +224,8 @@ static void look_for(void *user, const char *text, int n, const json_t *row)
     (void)text, (void)n;
     wanted *w = user;
     const char *type = json_string_value(json_object_get(row, "type"));
-    w->found |= type && !strcmp(type, w->type) && json_integer_value(json_object_get(row, "step")) == w->step;
+    w->found |= type && !strcmp(type, w->type) &&
+                json_integer_value(json_object_get(row, "step")) == w->step;
 }
 
 bool hx_run_has_row(hx_run *r, const char *type, int64_t step)

@@ -9,8 +9,8 @@ typedef struct hx_run {
     int         lock;                      // descriptor; -1: none
 } hx_run;
 
-// Makes `dir` with config.yaml and its folders inside: staged beside it, then renamed; and locks it.
-// HX_E_USAGE: it exists already.
+// Makes `dir` with config.yaml and its folders inside: staged beside it, then renamed; and locks
+// it. HX_E_USAGE: it exists already.
 hx_result hx_run_create(const char *dir, const hx_run_conf *c, hx_run **out);   // yours
 // Locks an existing run. HX_E_IO: another process trains there.
 hx_result hx_run_open(const char *dir, hx_run **out);                           // yours

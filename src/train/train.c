@@ -50,7 +50,8 @@ static void tell(hx_trainer *t, hx_event *e)
 }
 
 // A line for people, into the log, too. A log that cannot be written stops nothing.
-static void __attribute__((format(printf, 3, 4))) say(hx_trainer *t, hx_event_kind kind, const char *fmt, ...)
+static void __attribute__((format(printf, 3, 4)))
+say(hx_trainer *t, hx_event_kind kind, const char *fmt, ...)
 {
     char line[1024];
     va_list ap;
@@ -78,7 +79,8 @@ static void begin_row(const hx_trainer *t, hx_out *b, const char *type)
 {
     struct timespec clock;
     clock_gettime(CLOCK_REALTIME, &clock);
-    hx_out_add(b, "{\"v\": 1, \"t\": %lld.%03ld, \"type\": \"%s\", \"step\": %lld, \"tokens\": %lld",
+    hx_out_add(b,
+               "{\"v\": 1, \"t\": %lld.%03ld, \"type\": \"%s\", \"step\": %lld, \"tokens\": %lld",
                (long long)clock.tv_sec, clock.tv_nsec / 1000000, type, (long long)t->state.step,
                (long long)t->state.tokens);
 }
@@ -149,7 +151,8 @@ static hx_result evaluate(hx_trainer *t, hx_losses *out)
             return HX_E_STOPPED;
         for (int64_t i = 0; i < B; i++) {
             int64_t k = (b * B + i) * windows / used;
-            hx_window_ids(t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k), T, t->ids + i * (T + 1));
+            hx_window_ids(t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k), T,
+                          t->ids + i * (T + 1));
         }
         hx_losses l;
         HX_TRY(hx_engine_eval(t->rig.engine, t->ids, &l));
@@ -177,8 +180,8 @@ static hx_result eval_now(hx_trainer *t)
     HX_TRY(end_row(t, &b));
     if (t->state.best == 0 || l.loss < t->state.best)
         t->state.best = l.loss;
-    say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte", (long long)t->state.step,
-        l.loss, l.ce / log(2));
+    say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte",
+        (long long)t->state.step, l.loss, l.ce / log(2));
     return HX_OK;
 }
 
@@ -200,7 +203,8 @@ static hx_result sample_now(hx_trainer *t)
     if (!x.at)
         return hx_fail(HX_E_NOMEM, "no memory for a sample [E-NOMEM]");
     memcpy(x.at, s->prompt, n_prompt);
-    hx_result r = hx_generate(t->rig.gen, s->prompt, (int64_t)n_prompt, s->length, &how, keep_byte, &x);
+    hx_result r =
+        hx_generate(t->rig.gen, s->prompt, (int64_t)n_prompt, s->length, &how, keep_byte, &x);
     if (!r && stopping(t))
         r = HX_E_STOPPED;
     if (!r)
@@ -227,7 +231,8 @@ static char *host_arenas(const hx_trainer *t)
     int64_t n = 0;
     char *a = hx_mul(t->rig.net.params->bytes, 3, &n) ? calloc(1, (size_t)hx_max(n, 1)) : NULL;
     if (!a)
-        hx_fail(HX_E_NOMEM, "no memory for a host copy of parameters and moments, 3 x %lld bytes [E-NOMEM]",
+        hx_fail(HX_E_NOMEM,
+                "no memory for a host copy of parameters and moments, 3 x %lld bytes [E-NOMEM]",
                 (long long)t->rig.net.params->bytes);
     return a;
 }
@@ -256,8 +261,8 @@ static hx_result save_now(hx_trainer *t)
     if (r)
         return r;
     t->saved_step = t->state.step;
-    say(t, HX_EVENT_NOTE, "step %lld  saved %s/step-%08lld", (long long)t->state.step, t->p->run->ckpt_dir,
-        (long long)t->state.step);
+    say(t, HX_EVENT_NOTE, "step %lld  saved %s/step-%08lld", (long long)t->state.step,
+        t->p->run->ckpt_dir, (long long)t->state.step);
     return HX_OK;
 }
 
@@ -304,9 +309,11 @@ static hx_result not_finite(hx_trainer *t, const hx_losses *l)
     const char *dir = NULL;
     if (hx_ckpt_find(t->arena, t->p->run->dir, &dir))
         dir = NULL;
-    return hx_fail(HX_E_NUMERIC, "%s is not finite at step %lld; last checkpoint: %s; try a lower optim.lr or "
-                   "train.clip_norm [E-NUMERIC]", isfinite(l->loss) ? "the gradient's norm" : "the loss",
-                   (long long)l->step, dir ? dir : "none");
+    return hx_fail(HX_E_NUMERIC,
+                   "%s is not finite at step %lld; last checkpoint: %s; try a lower optim.lr or "
+                   "train.clip_norm [E-NUMERIC]",
+                   isfinite(l->loss) ? "the gradient's norm" : "the loss", (long long)l->step,
+                   dir ? dir : "none");
 }
 
 static bool is_row(const hx_trainer *t, int64_t step)
@@ -325,9 +332,10 @@ static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
     put_number(&b, "tok_s", e->tok_s);
     put_number(&b, "step_ms", e->step_ms);
     HX_TRY(end_row(t, &b));
-    say(t, HX_EVENT_ROW, "step %lld/%lld  loss %.4f  %.4f bits/byte  lr %.3g  |g| %.3g  %.0f tok/s  %.1f ms/step",
-        (long long)t->state.step, (long long)t->c->train.steps, e->loss, e->bpc, e->lr, e->grad_norm, e->tok_s,
-        e->step_ms);
+    say(t, HX_EVENT_ROW,
+        "step %lld/%lld  loss %.4f  %.4f bits/byte  lr %.3g  |g| %.3g  %.0f tok/s  %.1f ms/step",
+        (long long)t->state.step, (long long)t->c->train.steps, e->loss, e->bpc, e->lr,
+        e->grad_norm, e->tok_s, e->step_ms);
     t->span_s = 0;
     t->span_steps = 0;
     return HX_OK;
@@ -351,10 +359,14 @@ static hx_result take_result(hx_trainer *t)
     t->span_steps++;
     t->all_steps++;
     double per_step = t->span_s / (double)t->span_steps;
-    hx_event e = { .kind = HX_EVENT_STEP, .loss = l.loss, .bpc = l.ce / log(2), .grad_norm = l.grad_norm,
-        .lr = hx_learning_rate(t->c, l.step), .step_ms = 1000 * per_step,
-        .tok_s = (double)step_tokens(t->c) / per_step,
-        .eta_s = (double)(t->c->train.steps - l.step) * t->all_s / (double)t->all_steps };
+    hx_event e = {.kind = HX_EVENT_STEP,
+                  .loss = l.loss,
+                  .bpc = l.ce / log(2),
+                  .grad_norm = l.grad_norm,
+                  .lr = hx_learning_rate(t->c, l.step),
+                  .step_ms = 1000 * per_step,
+                  .tok_s = (double)step_tokens(t->c) / per_step,
+                  .eta_s = (double)(t->c->train.steps - l.step) * t->all_s / (double)t->all_steps};
     tell(t, &e);
     return is_row(t, l.step) ? write_row(t, &l, &e) : HX_OK;
 }
@@ -374,7 +386,8 @@ static bool due(int64_t every, int64_t step)
 static bool save_due(const hx_trainer *t, int64_t step)
 {
     const hx_conf_save *s = &t->c->save;
-    return due(s->every_steps, step) || (s->every_seconds > 0 && now() - t->saved_at >= s->every_seconds);
+    return due(s->every_steps, step) ||
+           (s->every_seconds > 0 && now() - t->saved_at >= s->every_seconds);
 }
 
 static bool is_last(const hx_trainer *t)
@@ -392,8 +405,9 @@ static bool sample_due(const hx_trainer *t, int64_t step)
     return t->c->sample.every > 0 && step > 0 && (is_last(t) || step % t->c->sample.every == 0);
 }
 
-// What comes between two steps: evaluation, sample, checkpoint, in this order, so that a checkpoint's
-// metrics are complete. A checkpoint that cannot be written is tried again later, but for the last.
+// What comes between two steps: evaluation, sample, checkpoint, in this order, so that a
+// checkpoint's metrics are complete. A checkpoint that cannot be written is tried again later, but
+// for the last.
 static hx_result at_boundary(hx_trainer *t)
 {
     int64_t step = t->state.step;
@@ -407,7 +421,8 @@ static hx_result at_boundary(hx_trainer *t)
     hx_result r = save_now(t);
     if (!r || last)
         return r;
-    say(t, HX_EVENT_WARN, "step %lld  not saved, will be tried again: %s", (long long)step, hx_last_message());
+    say(t, HX_EVENT_WARN, "step %lld  not saved, will be tried again: %s", (long long)step,
+        hx_last_message());
     return HX_OK;
 }
 
@@ -433,7 +448,8 @@ static hx_result stopped(hx_trainer *t)
     HX_TRY(drain(t));
     if (t->saved_step != t->state.step)
         HX_TRY(save_now(t));
-    return hx_fail(HX_E_STOPPED, "stopped at step %lld of %lld, saved; go on with `htxvk train %s` [E-STOPPED]",
+    return hx_fail(HX_E_STOPPED,
+                   "stopped at step %lld of %lld, saved; go on with `htxvk train %s` [E-STOPPED]",
                    (long long)t->state.step, (long long)t->c->train.steps, t->p->run->dir);
 }
 
@@ -480,7 +496,8 @@ static hx_result go_on(hx_trainer *t)
         say(t, HX_EVENT_NOTE, "training %s, %lld parameters, on %s", t->c->model->name,
             (long long)hx_params_count(t->rig.net.params), hx_dev_get_caps(t->dev)->name);
     } else {
-        say(t, HX_EVENT_NOTE, "step %lld  all %lld steps are done", (long long)t->state.step, (long long)steps);
+        say(t, HX_EVENT_NOTE, "step %lld  all %lld steps are done", (long long)t->state.step,
+            (long long)steps);
     }
     HX_TRY(catch_up(t));
     HX_TRY(loop(t));

@@ -5,7 +5,13 @@
 #include "rig.h"
 #include "run.h"
 
-typedef enum { HX_EVENT_STEP, HX_EVENT_ROW, HX_EVENT_NOTE, HX_EVENT_SAMPLE, HX_EVENT_WARN } hx_event_kind;
+typedef enum {
+    HX_EVENT_STEP,
+    HX_EVENT_ROW,
+    HX_EVENT_NOTE,
+    HX_EVENT_SAMPLE,
+    HX_EVENT_WARN
+} hx_event_kind;
 // What happened, for whoever shows it: STEP after every step; ROW for the steps that log.every
 // chooses, NOTE and WARN for everything else with one line for people; SAMPLE with the text.
 typedef struct hx_event {
@@ -27,10 +33,10 @@ void      hx_trainer_free(hx_trainer **t); // accepts NULL, writes NULL
 typedef struct hx_train_params {
     hx_run            *run;                // locked
     bool               resume;             // from the newest checkpoint of the run if there is one
-    const volatile sig_atomic_t *stop;     // not 0: finish the step, save, HX_E_STOPPED; may be NULL
+    const volatile sig_atomic_t *stop; // not 0: finish the step, save, HX_E_STOPPED; may be NULL
     void             (*event)(void *user, const hx_event *e);  // may be NULL
     void              *user;
 } hx_train_params;
-// Trains to conf->train.steps. HX_E_STOPPED: stopped and saved. HX_E_NUMERIC: names the step and the
-// last checkpoint, which is from before.
+// Trains to conf->train.steps. HX_E_STOPPED: stopped and saved. HX_E_NUMERIC: names the step and
+// the last checkpoint, which is from before.
 hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p);
