@@ -24,8 +24,9 @@ void main()
     float np = sqrt(sums.x), ne = sqrt(sums.y);
     float rp = 1 / (np < 1e-12 ? 1e-12 : np), re = 1 / (ne < 1e-12 ? 1e-12 : ne);
     float d = pair_end > 0 ? ds[row / T * (T - 1) + t] : 0, s = sums.z * rp * re;
-    // dp = a e - b p,  de = a p - w e: a clamped length is a constant, nothing comes back through it
-    float a = d * rp * re, b = np < 1e-12 ? 0 : d * s * rp * rp, w = ne < 1e-12 ? 0 : d * s * re * re;
+    // dp = a e - b p,  de = a p - w e; nothing comes back through a clamped length
+    float a = d * rp * re, b = np < 1e-12 ? 0 : d * s * rp * rp;
+    float w = ne < 1e-12 ? 0 : d * s * re * re;
     for (uint j = lane; j < end; j += LANES) {
         float u = p[at + j], v = e[to + j], added = HAS(3) ? c[c_o + next * c_s + j] : 0;
         dp[dp_o + row * dp_s + j] = a * v - b * u;

@@ -17,7 +17,8 @@ void main()
     uint row = rows_row(), lane = rows_lane(), rows = B * T, end = row < rows ? D : 0;
     shifted s = shifted_row(row, row % T);
     float m = 0;
-    for (uint j = lane; j < end; j += LANES) m += dy[dy_o + row * dy_s + j] * g[j] * shifted_at(s, j);
+    for (uint j = lane; j < end; j += LANES)
+        m += dy[dy_o + row * dy_s + j] * g[j] * shifted_at(s, j);
     m = rows_sum(m);
     if (row < rows && lane == 0) {
         float k = r[row];

@@ -2,8 +2,9 @@
 // shift, x_o, x_s and x. Reads every element by one address, without branches.
 struct shifted { uint own, other; bool late; };   // rows of the halves; whether `other` is read
 
-// Where row `row`, token t, comes from. The rows that are too early to read anything in their second
-// half stand for as many at the sequence's end that nothing reads: each row of x is named once.
+// Where row `row`, token t, comes from. The rows that are too early to read anything in their
+// second half stand for as many at the sequence's end that nothing reads: each row of x is named
+// once.
 shifted shifted_row(uint row, uint t)
 {
     uint a = min(uint(shift), T);
