@@ -152,7 +152,7 @@ static hx_result host_prog_dispatch(hx_prog *p, const hx_kernel *k, const hx_bin
         return hx_fail(HX_E_NODEVICE,
                        "%s: this kernel has no host function; it needs a Vulkan device [E-NOHOST]",
                        k->name);
-    step *s;
+    step *s = NULL;                       // set by new_step
     HX_TRY(new_step(p, DISPATCH, &s));
     s->kernel = *k;
     for (int i = 0; i < k->n_bindings; i++)
@@ -171,7 +171,7 @@ static hx_result host_prog_barrier(hx_prog *p)
 
 static hx_result host_prog_fill(hx_prog *p, hx_binding b, uint32_t word)
 {
-    step *s;
+    step *s = NULL;                       // set by new_step
     HX_TRY(new_step(p, FILL, &s));
     s->bind[0] = b;
     s->word = word;
@@ -180,7 +180,7 @@ static hx_result host_prog_fill(hx_prog *p, hx_binding b, uint32_t word)
 
 static hx_result host_prog_copy(hx_prog *p, hx_binding from, hx_binding to)
 {
-    step *s;
+    step *s = NULL;                       // set by new_step
     HX_TRY(new_step(p, COPY, &s));
     s->bind[0] = from;
     s->bind[1] = to;
