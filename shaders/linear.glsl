@@ -1,4 +1,4 @@
-// linear.glsl - h = x w^T + b,  y = act(h) + r: buffers, epilogue and elements, for any way to multiply.
+// linear.glsl - h = x w^T + b,  y = act(h) + r: buffers, epilogue and elements.
 #include "hx.glsl"
 #include "act.glsl"
 layout(push_constant) uniform push {

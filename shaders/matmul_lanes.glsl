@@ -1,8 +1,8 @@
-// matmul_lanes.glsl - the matrix product for processors that run a subgroup's invocations as
-// the lanes of vectors: same macros as matmul.glsl. There a load costs as much as 30 multiplications,
-// also from shared memory, but what a lane holds reaches the others in one. So an invocation
-// sums 32 rows of 4 columns; invocations lie side by side along n; and each loads one of the next
-// 8 (or 4, in narrow subgroups) values of k for each row and hands it round.
+// matmul_lanes.glsl - the matrix product for processors that run a subgroup's invocations as the
+// lanes of vectors: same macros as matmul.glsl. A load, from shared memory too, costs as much there
+// as 30 multiplications, but what a lane holds reaches the others in one. So an invocation sums
+// 32 rows of 4 columns; invocations lie side by side along n; and each loads one of the next 8
+// (or 4, in narrow subgroups) values of k for each row and hands it round.
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 layout(local_size_x = 8) in;

@@ -1,4 +1,4 @@
-// matmul_nn.glsl - y = a b + c: buffers, epilogue and elements, for any way to multiply.
+// matmul_nn.glsl - y = a b + c: buffers, epilogue and elements.
 #include "hx.glsl"
 layout(push_constant) uniform push {
     uint M, K, N;

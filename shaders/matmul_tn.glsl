@@ -1,4 +1,4 @@
-// matmul_tn.glsl - y = a^T b + c: buffers, epilogue and elements, for any way to multiply.
+// matmul_tn.glsl - y = a^T b + c: buffers, epilogue and elements.
 #include "hx.glsl"
 layout(push_constant) uniform push {
     uint K, M, N;
