@@ -98,6 +98,14 @@ hx_result hx_vk_check(const hx_vk *d)
     return HX_OK;
 }
 
+void hx_vk_name(hx_vk *d, VkObjectType type, void *object, const char *name)
+{
+    VkDebugUtilsObjectNameInfoEXT info = { VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
+        .objectType = type, .objectHandle = (uint64_t)(uintptr_t)object, .pObjectName = name };
+    if (d->validation)
+        vkSetDebugUtilsObjectNameEXT(d->dev, &info);
+}
+
 static void close_device(hx_dev *dev)
 {
     hx_vk *d = (hx_vk *)dev;

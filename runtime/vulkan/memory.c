@@ -235,6 +235,7 @@ static hx_result bind_new(hx_vk *d, hx_vk_buf *b, const char *name)
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT };
     HX_VK_TRY(d, d->fn.vkCreateBuffer(d->dev, &info, NULL, &b->buffer), "making a buffer");
+    hx_vk_name(d, VK_OBJECT_TYPE_BUFFER, b->buffer, name);
     VkMemoryRequirements need;
     d->fn.vkGetBufferMemoryRequirements(d->dev, b->buffer, &need);
     int type = hx_vk_gpu_memory_type(&d->gpu, kind, need.memoryTypeBits);

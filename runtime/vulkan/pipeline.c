@@ -134,6 +134,7 @@ hx_result hx_vk_pipeline_get(hx_vk *d, const hx_kernel *k, hx_vk_pipeline **out)
         pipeline_free(d, p);
         return made;
     }
+    hx_vk_name(d, VK_OBJECT_TYPE_PIPELINE, p->pipeline, k->name);
     p->next = *bucket;
     *bucket = *out = p;
     return HX_OK;

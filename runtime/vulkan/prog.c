@@ -73,6 +73,7 @@ static hx_result piece_begin(hx_vk_prog *p)
         .commandBufferCount = 1 };
     HX_VK_TRY(d, d->fn.vkAllocateCommandBuffers(d->dev, &info, &piece->cmd),
               "making a command buffer");
+    hx_vk_name(d, VK_OBJECT_TYPE_COMMAND_BUFFER, piece->cmd, p->name);
     VkCommandBufferBeginInfo begin = { VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO };
     HX_VK_TRY(d, d->fn.vkBeginCommandBuffer(piece->cmd, &begin), "recording a program");
     p->n_piece++;

@@ -120,6 +120,8 @@ VkResult hx_vk_fault(const char *call);    // VK_SUCCESS: make the call
             return hx_vk_fail((d), try_vk_, (what));                \
     } while (0)
 hx_result hx_vk_check(const hx_vk *d);     // HX_E_LOST after the device was lost
+// Names an object in the messages of the validation layer; does nothing without it.
+void hx_vk_name(hx_vk *d, VkObjectType type, void *object, const char *name);
 
 // memory.c
 hx_result hx_vk_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name, hx_buf **out);
