@@ -10,12 +10,16 @@ enum {
     OP_NAME = 5, OP_MEMBER_NAME = 6, OP_EXECUTION_MODE = 16, OP_CAPABILITY = 17,
     OP_TYPE_BOOL = 20, OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_VECTOR = 23,
     OP_TYPE_MATRIX = 24, OP_TYPE_ARRAY = 28, OP_TYPE_RUNTIME_ARRAY = 29, OP_TYPE_STRUCT = 30,
-    OP_TYPE_POINTER = 32, OP_CONSTANT = 43, OP_CONSTANT_COMPOSITE = 44, OP_SPEC_TRUE = 48,
-    OP_SPEC_FALSE = 49, OP_SPEC_CONSTANT = 50, OP_SPEC_COMPOSITE = 51, OP_SPEC_OP = 52,
+    OP_TYPE_POINTER = 32, OP_TRUE = 41, OP_FALSE = 42, OP_CONSTANT = 43,
+    OP_CONSTANT_COMPOSITE = 44, OP_SPEC_TRUE = 48, OP_SPEC_FALSE = 49,
+    OP_SPEC_CONSTANT = 50, OP_SPEC_COMPOSITE = 51, OP_SPEC_OP = 52,
     OP_FUNCTION = 54, OP_FUNCTION_END = 56, OP_VARIABLE = 59, OP_DECORATE = 71,
     OP_MEMBER_DECORATE = 72,
     OP_COMPOSITE_EXTRACT = 81, OP_IADD = 128, OP_ISUB = 130, OP_IMUL = 132, OP_UDIV = 134,
-    OP_SDIV = 135, OP_UMOD = 137, OP_SHR = 194, OP_SHL = 196, OP_EXECUTION_MODE_ID = 331,
+    OP_SDIV = 135, OP_UMOD = 137, OP_SELECT = 169, OP_EQUAL = 170, OP_NOT_EQUAL = 171,
+    // unsigned; the next number is the signed one
+    OP_GREATER = 172, OP_GREATER_EQUAL = 174, OP_LESS = 176, OP_LESS_EQUAL = 178,
+    OP_SHR = 194, OP_SHL = 196, OP_EXECUTION_MODE_ID = 331,
 
     DECO_SPEC_ID = 1, DECO_BUILTIN = 11, DECO_NON_WRITABLE = 24, DECO_NON_READABLE = 25,
     DECO_BINDING = 33, DECO_SET = 34, DECO_OFFSET = 35,
@@ -79,7 +83,7 @@ static uint32_t result_at(uint32_t op)
 {
     if (op >= OP_TYPE_BOOL && op <= OP_TYPE_POINTER)
         return 1;
-    if ((op >= 41 && op <= OP_SPEC_OP) || op == OP_VARIABLE)
+    if ((op >= OP_TRUE && op <= OP_SPEC_OP) || op == OP_VARIABLE)
         return 2;
     return 0;
 }
@@ -161,6 +165,10 @@ static int64_t compute(const module *m, const uint32_t *w, int depth)
                     w[5] < len_of(c) - 3;
         return fits ? value_of(m, c[3 + w[5]], depth + 1) : -1;
     }
+    if (w[3] == OP_SELECT && len_of(w) == 7) {
+        int64_t which = value_of(m, w[4], depth + 1);
+        return which < 0 ? -1 : value_of(m, which ? w[5] : w[6], depth + 1);
+    }
     if (len_of(w) != 6)
         return -1;
     int64_t a = value_of(m, w[4], depth + 1), b = value_of(m, w[5], depth + 1), r;
@@ -173,6 +181,12 @@ static int64_t compute(const module *m, const uint32_t *w, int depth)
     case OP_UDIV: case OP_SDIV: return b ? a / b : -1;
     case OP_UMOD: return b ? a % b : -1;
     case OP_SHR: return b < 32 ? a >> b : -1;
+    case OP_EQUAL: return a == b;
+    case OP_NOT_EQUAL: return a != b;
+    case OP_GREATER: case OP_GREATER + 1: return a > b;
+    case OP_GREATER_EQUAL: case OP_GREATER_EQUAL + 1: return a >= b;
+    case OP_LESS: case OP_LESS + 1: return a < b;
+    case OP_LESS_EQUAL: case OP_LESS_EQUAL + 1: return a <= b;
     case OP_SHL: return b < 32 ? a << b & UINT32_MAX : -1;
     default: return -1;
     }
@@ -184,10 +198,14 @@ static int64_t value_of(const module *m, uint32_t id, int depth)
     if (!w || depth > MAX_DEPTH)
         return -1;
     int spec = m->id[id].spec_id;
+    bool given = spec >= 0 && spec < m->n_spec;
     switch (op_of(w)) {
     case OP_CONSTANT:      return w[3];
-    case OP_SPEC_CONSTANT: return spec >= 0 && spec < m->n_spec ? m->spec[spec] : w[3];
+    case OP_SPEC_CONSTANT: return given ? m->spec[spec] : w[3];
     case OP_SPEC_OP:       return compute(m, w, depth);
+    case OP_TRUE: case OP_FALSE: return op_of(w) == OP_TRUE;
+    case OP_SPEC_TRUE: case OP_SPEC_FALSE:
+        return given ? m->spec[spec] != 0 : op_of(w) == OP_SPEC_TRUE;
     default:               return -1;
     }
 }
