@@ -28,6 +28,8 @@ typedef struct hx_dev_caps {
     int         max_invocations, shared_bytes, push_bytes;
     int         subgroup_min, subgroup_max;
     double      timestamp_ns;              // per tick; 0: no timestamps
+    bool        whole_ranges;              // its checks know byte ranges only: two accesses to
+                                           // overlapping ones need a barrier if one is a write
     double      flops_guess;               // FLOP/s to plan the length of submits with; 0: no limit
 } hx_dev_caps;
 

@@ -162,6 +162,7 @@ static hx_result open_device(hx_vk *d, int index, const hx_dev_params *p)
     d->fn.vkGetDeviceQueue(d->dev, d->gpu.family, 0, &d->queue);
     HX_TRY(hx_vk_queue_init(d));
     hx_vk_cache_open(d, !p->no_cache);
+    d->base.caps.whole_ranges = d->validation;
     return HX_OK;
 }
 

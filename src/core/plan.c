@@ -634,9 +634,7 @@ static hx_result bind_arg(const recorder *r, const hx_value *v, hx_binding *b)
     const hx_storage *s = &r->p->tape->storage[v->storage];
     hx_memory *m = r->mem[s->place];
     int64_t base = bind_base(v), at = r->p->place[v->storage] + base * 4 + r->shift[s->place];
-    int64_t bytes = (s->elems - base) * 4, most = hx_dev_get_caps(r->p->dev)->max_range;
-    if (most > 0 && bytes > most)
-        bytes = (v->off - base + extent(v)) * 4;
+    int64_t bytes = (v->off - base + extent(v)) * 4, most = hx_dev_get_caps(r->p->dev)->max_range;
     if (most > 0 && bytes > most)
         return hx_fail(HX_E_NOMEM, "a tensor of %lld bytes cannot be bound: '%s' takes at most %lld at "
             "once; make the batch, the sequence or the width smaller [E-RANGE]", (long long)bytes,
@@ -652,6 +650,9 @@ static touch touch_of(const recorder *r, const hx_value *v, bool write)
 {
     const hx_storage *s = &r->p->tape->storage[v->storage];
     int64_t at = (r->p->place[v->storage] + r->shift[s->place]) / 4 + v->off;
+    if (hx_dev_get_caps(r->p->dev)->whole_ranges)
+        return (touch){ s->place, { .lo = at - v->off + bind_base(v), .hi = at + extent(v),
+                        .cols = 1, .storage = v->storage, .write = write } };
     return (touch){ s->place, { .lo = at, .hi = at + extent(v), .ld = v->ld, .col = v->off % (v->ld ? v->ld : 1),
                     .cols = columns(v), .storage = v->storage, .write = write } };
 }
@@ -680,11 +681,17 @@ static hx_result record_step(recorder *r, const hx_step *s, hx_prog *prog)
 {
     const hx_node *n = &r->p->tape->node[s->node];
     hx_binding b[HX_MAX_ARGS];
-    int first = 0;
-    while (!hx_is(n->arg[first]))
-        first++;
-    for (int k = 0; k < n->n_in + n->n_out; k++)       // what is left out gets any valid range
-        HX_TRY(bind_arg(r, &r->p->tape->value[n->arg[hx_is(n->arg[k]) ? k : first].id], &b[k]));
+    // what is left out gets the range of another argument of its side: a read stays a read for the
+    // validation layer, and a write stays where the step writes anyway
+    int in = 0, out = n->n_in;
+    while (out < n->n_in + n->n_out - 1 && !hx_is(n->arg[out]))
+        out++;
+    while (in < out && !hx_is(n->arg[in]))
+        in++;
+    for (int k = 0; k < n->n_in + n->n_out; k++) {
+        int from = hx_is(n->arg[k]) ? k : k < n->n_in ? in : out;
+        HX_TRY(bind_arg(r, &r->p->tape->value[n->arg[from].id], &b[k]));
+    }
     HX_TRY(barrier_if_needed(r, n, prog));
     return hx_prog_dispatch(prog, &s->kernel, b, s->push, s->groups);
 }
