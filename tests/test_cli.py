@@ -174,6 +174,20 @@ class Cli(unittest.TestCase):
         r = self.ok('check', 'add', '--device', 'host', env=NO_DRIVER)
         self.assertEqual(r.stderr, b'')
 
+    def test_validation(self):
+        """A training, a generation and a check under Vulkan's validation layer: no remarks."""
+        kinds = [d['kind'] for d in json.loads(self.ok('devices', '--json').stdout)['devices'] if d['usable']]
+        if 'vulkan' not in kinds:
+            self.skipTest('no Vulkan device')
+        args = ['--device', '0', '--validation']
+        r = self.run_it('train', 'c.yaml', '--out', 'run', '--set', 'sample.every=2', '--set', 'sample.length=4',
+                        '--set', 'train.accumulate=2', *args)
+        if r.returncode == 4 and b'layer' in r.stderr:
+            self.skipTest('no validation layer')
+        self.assertEqual(r.returncode, 0, r.stderr.decode(errors='replace'))
+        self.ok('generate', 'run', '--length', '40', *args)
+        self.ok('check', 'hierarchical', *args)
+
     # ---- configurations ---------------------------------------------------------------------
 
     def test_config(self):

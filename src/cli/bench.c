@@ -433,8 +433,7 @@ static hx_result run(hx_cli *c)
     if (!r)
         r = hx_cli_json(j, o->json);
     json_decref(j);
-    hx_dev_close(&d);
-    return r;
+    return hx_cli_close(&d, r);
 }
 
 HX_CMD(bench, .args = "[OPERATOR]... | --config CONFIG.yaml",

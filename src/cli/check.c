@@ -237,8 +237,7 @@ static hx_result check_selected(work *w, const char *selector, bool gradients, j
                                     hx_printable(w->c->arena, k->name), "driver",
                                     hx_printable(w->c->arena, k->driver), "results", w->results));
     hx_result r = check_device(w, d, gradients);
-    hx_dev_close(&d);
-    return r;
+    return hx_cli_close(&d, r);
 }
 
 static hx_result check_all(work *w, json_t *devices)

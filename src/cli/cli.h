@@ -37,6 +37,8 @@ void      hx_cli_help(const hx_cmd *cmd, FILE *to);
 
 // Opens the device that --device names, else the one that `fallback` names (NULL: auto).
 hx_result hx_cli_open(const hx_cli *c, const char *fallback, hx_dev **out);
+// Closes it and passes `r` on; messages of Vulkan's validation make a failure of a success.
+hx_result hx_cli_close(hx_dev **d, hx_result r);
 
 // Where a command's JSON goes: `path` NULL: nowhere, "-": stdout, else a file that appears whole.
 struct json_t;

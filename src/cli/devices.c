@@ -99,8 +99,10 @@ static hx_result run(hx_cli *c)
         if (note && *note)
             printf("note: %s\n", note);
         if (*hx_spirvs_left_out)
-            printf("note: the shader compiler of this build did not know what these kernels need: %s; "
-                   "see tools/setup\n", hx_spirvs_left_out);
+            printf(
+                "note: the shader compiler of this build did not know what these kernels need: %s; "
+                "see tools/setup\n",
+                hx_spirvs_left_out);
         return HX_OK;
     }
     json_t *j = json_pack("{so}", "devices", json_array());

@@ -110,7 +110,7 @@ static hx_result run(hx_cli *c)
         r = choose_text(c, c->args[0], &corpus, &text, &span);
     if (!r)
         r = evaluate(c, &l, text, span);
-    hx_load_done(&l);
+    r = hx_load_done(&l, r);
     hx_corpus_done(&corpus);
     return r;
 }

@@ -184,7 +184,7 @@ static hx_result run(hx_cli *c)
     work w = { .arena = c->arena };
     hx_result r = forward(c, &w);
     hx_pass_free(&w.pass);
-    hx_dev_close(&w.dev);
+    r = hx_cli_close(&w.dev, r);
     hx_st_close(&w.io);
     hx_st_close(&w.weights);
     hx_net_done(&w.net);

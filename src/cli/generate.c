@@ -70,8 +70,7 @@ static hx_result run(hx_cli *c)
     if (!r && isatty(STDOUT_FILENO))
         putchar('\n');
     hx_generator_free(&g);
-    hx_load_done(&l);
-    return r;
+    return hx_load_done(&l, r);
 }
 
 HX_CMD(

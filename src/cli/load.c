@@ -37,14 +37,13 @@ hx_result hx_load(hx_cli *c, const char *path, hx_loaded *out)
     *out = (hx_loaded){0};
     hx_result r = load(c, path, out, &host);
     free(host);
-    if (r)
-        hx_load_done(out);
-    return r;
+    return r ? hx_load_done(out, r) : HX_OK;
 }
 
-void hx_load_done(hx_loaded *l)
+hx_result hx_load_done(hx_loaded *l, hx_result r)
 {
     hx_memory_free(&l->params);
-    hx_dev_close(&l->dev);
+    r = hx_cli_close(&l->dev, r);
     hx_net_done(&l->net);
+    return r;
 }

@@ -14,4 +14,4 @@ typedef struct hx_loaded {
 // Reads the newest whole checkpoint of `path`, then opens the device and moves the parameters
 // there.
 hx_result hx_load(hx_cli *c, const char *path, hx_loaded *out);
-void      hx_load_done(hx_loaded *l);
+hx_result hx_load_done(hx_loaded *l, hx_result r);     // passes r on, see hx_cli_close

@@ -14,6 +14,16 @@ hx_result hx_cli_open(const hx_cli *c, const char *fallback, hx_dev **out)
     return hx_dev_open(&p, out);
 }
 
+hx_result hx_cli_close(hx_dev **d, hx_result r)
+{
+    int64_t messages = *d ? hx_dev_get_stats(*d).validation_messages : 0;
+    hx_dev_close(d);
+    if (r || !messages)
+        return r;
+    return hx_fail(HX_E_INTERNAL, "Vulkan's validation had %lld remarks, see above [E-VALIDATION]",
+                   (long long)messages);
+}
+
 hx_result hx_cli_json(const json_t *j, const char *path)
 {
     size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(9);

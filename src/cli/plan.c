@@ -107,8 +107,7 @@ static hx_result run(hx_cli *c)
     if (!r)
         r = show(c, k, dev, &rig);
     hx_rig_done(&rig);
-    hx_dev_close(&dev);
-    return r;
+    return hx_cli_close(&dev, r);
 }
 
 HX_CMD(

@@ -187,8 +187,7 @@ static hx_result run(hx_cli *c)
     hx_result r = train(c, &w);
     hx_trainer_free(&w.trainer);
     hx_run_close(&w.run);
-    hx_dev_close(&w.dev);
-    return r;
+    return hx_cli_close(&w.dev, r);
 }
 
 HX_CMD(train, .args = "CONFIG.yaml|RUN [--set key=value]... [--out DIR]",
