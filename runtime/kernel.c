@@ -12,6 +12,7 @@
 #define WORD_COOPMAT_BF "coopmat_bf"
 #define WORD_COOPMAT2   "coopmat2"
 #define WORD_GPU        "gpu"
+#define WORD_LANES      "lanes"
 
 const char *const hx_cap_names[HX_N_CAPS] = {
 #define X(name, text) WORD_##name,

@@ -16,7 +16,8 @@ enum { HX_MAX_BINDINGS = 16, HX_MAX_PUSH = 128, HX_MAX_SPEC = 8 };
     X(COOPMAT,    "KHR cooperative matrix fp16 -> fp32")             \
     X(COOPMAT_BF, "KHR cooperative matrix bf16 -> fp32")             \
     X(COOPMAT2,   "NV cooperative matrix 2, workgroup scope")        \
-    X(GPU,        "not a processor: prefers few, large workgroups")
+    X(GPU,        "not a processor: prefers few, large workgroups") \
+    X(LANES,      "a processor whose subgroups are vectors of 8 or more lanes")
 enum {
 #define X(name, text) HX_CAP_BIT_##name,
     HX_CAPS(X)

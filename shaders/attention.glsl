@@ -6,7 +6,7 @@ layout(push_constant) uniform push {
     uint heads, axial, w;
     uint q_o, q_s, k_o, k_s, v_o, v_s, y_o, y_s;
 };
-#include "attn.glsl"
+#include "attn_tile.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  OUT(3, y);  OUT(4, l);
 const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
 shared vec4 qs[BR * KS], kv[BC * KS], ps[BR * PS];

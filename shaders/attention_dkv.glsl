@@ -7,7 +7,7 @@ layout(push_constant) uniform push {
     uint heads, axial, w;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
 };
-#include "attn.glsl"
+#include "attn_tile.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dk);  OUT(7, dv);
 const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BR / 4 + 1;
 shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BC * PS], ds[BC * PS];

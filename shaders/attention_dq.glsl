@@ -6,7 +6,7 @@ layout(push_constant) uniform push {
     uint heads, axial, w;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dq_o, dq_s;
 };
-#include "attn.glsl"
+#include "attn_tile.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dq);
 const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
 shared vec4 qs[BR * KS], ys[BR * KS], kv[BC * KS], ds[BR * PS];

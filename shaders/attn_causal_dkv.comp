@@ -1,6 +1,4 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
-#define SEES(i, j) ((j) <= (i))
-#define QUERIES_LO(j) (j)
-#define QUERIES_HI(j) n
+#include "mask_causal.glsl"
 #include "attention_dkv.glsl"

@@ -199,6 +199,8 @@ static void read_properties(hx_vk_gpu *gpu)
         c->has |= HX_CAP_WIDE;
     if (c->type != HX_DEV_CPU)
         c->has |= HX_CAP_GPU;
+    else if ((c->has & HX_CAP_SUBGROUP) && c->subgroup_min >= 8)
+        c->has |= HX_CAP_LANES;
 }
 
 // Does the device multiply matrices of type `in` and add up in fp32, a subgroup at a time?

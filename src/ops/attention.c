@@ -20,14 +20,18 @@ const char *attn_wrong(const int64_t *dim, const void *attrs)
     return NULL;
 }
 
-bool attn_fits_64(const int64_t *dim, const void *attrs)
+bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
+               int64_t most)
 {
-    return dim[2] / ((const attn_attrs *)attrs)->heads <= 64;
-}
-
-bool attn_fits_128(const int64_t *dim, const void *attrs)
-{
-    return dim[2] / ((const attn_attrs *)attrs)->heads <= 128;
+    const attn_attrs *a = attrs;
+    int64_t n = hx_ceil_div(dim[1], a->axial), lo, hi;
+    if (dim[2] / a->heads > K) return false;
+    if (!most) return true;
+    // the last token of a class sees the most, and the first is seen by the most
+    rule->keys(n - 1, n, a, &lo, &hi);
+    if (hi - lo > most) return false;
+    rule->queries(0, n, a, &lo, &hi);
+    return hi - lo <= most;
 }
 
 typedef struct walk { const hx_ref *r; const attn_attrs *a; int64_t T, D, K; } walk;

@@ -25,8 +25,10 @@ void attn_dq_host(const attn_rule *rule, const hx_call *c);
 void attn_dkv_host(const attn_rule *rule, const hx_call *c);
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d);
 const char *attn_wrong(const int64_t *dim, const void *attrs);
-bool attn_fits_64(const int64_t *dim, const void *attrs);     // head width <= 64
-bool attn_fits_128(const int64_t *dim, const void *attrs);    // head width <= 128
+// Is a head at most K wide, and does no token see, or is seen by, more than `most` others (0: any
+// number)? Software Vulkan ends an invocation in silence after 65,535 rounds of its loops.
+bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
+               int64_t most);
 extern const hx_field attn_fields[];
 extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_rotary;
 
@@ -43,19 +45,33 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
     "B=1 T=4 D=6 heads=4: heads must divide; B=1 T=4 D=600 heads=2: at most 256"
 #define ATTN_BENCH "B=2 T=2048 D=512 heads=8 w=32; B=2 T=2048 D=512 heads=8 axial=4 w=64"
 
-// Kernel rows: specialization constants are the head width, queries and keys of a tile, and
-// invocations along keys and along queries. OWN is the rows that a workgroup has. Wider heads have
-// smaller tiles, so that each fits 32 KiB of shared memory (48 KiB: rows for real GPUs). Sizes of
-// the first three rows were chosen on llvmpipe.
-#define ATTN_ROW(OP, NEEDS, OWN, TILE, FITS)                                                     \
+// Kernel rows. Tiles (attn_tile.glsl): specialization constants are the head width, queries and
+// keys of a tile, and invocations along keys and along queries; wider heads have smaller tiles, so
+// that each fits 32 KiB of shared memory, or 48 KiB. Lanes (attn_lanes.glsl): head width and tokens
+// of a lane. OWN is the number of rows that a workgroup has.
+#define ATTN_ROW(OP, NEEDS, OWN, SPEC, FITS)                                                     \
     { .name = OP, .needs = NEEDS, .grid = "T/axial/" #OWN "*axial*heads*B",                      \
-      .spec = "D/heads, " TILE, .fits = FITS }
+      .spec = "D/heads, " SPEC, .fits = FITS }
 #define ATTN_GPU (HX_CAP_GPU | HX_CAP_SHARED48)
+#define ATTN_FITS(NAME, ROW, K, MOST)                                                            \
+    static bool NAME##_##ROW(const int64_t *dim, const void *attrs)                              \
+    {                                                                                            \
+        return attn_fits(&NAME##_rule, dim, attrs, K, MOST);                                     \
+    }
+#define ATTN_LANES(OP, NAME)                                                                     \
+    ATTN_ROW(OP, HX_CAP_LANES, 8, "1", NAME##_lanes),                                            \
+    ATTN_ROW(OP, HX_CAP_LANES, 16, "2", NAME##_lanes_64)
 
 // One rule makes three operators: attn_NAME, attn_NAME_dq and attn_NAME_dkv. FLOPS(n): an
 // expression for n operations for each channel of each pair that sees each other.
 #define HX_MASK(NAME, MATH, FLOPS)                                                               \
     static const attn_rule NAME##_rule = { NAME##_sees, NAME##_keys, NAME##_queries };           \
+    ATTN_FITS(NAME, small, 256, 7000)                                                            \
+    ATTN_FITS(NAME, small_64, 64, 32000)                                                         \
+    ATTN_FITS(NAME, gpu_64, 64, 0)                                                               \
+    ATTN_FITS(NAME, gpu_128, 128, 0)                                                             \
+    ATTN_FITS(NAME, lanes, 128, 60000)                                                           \
+    ATTN_FITS(NAME, lanes_64, 64, 60000)                                                         \
     static void NAME##_ref(const hx_ref *r) { attn_ref(&NAME##_rule, r); }                       \
     static void NAME##_dq_ref(const hx_ref *r) { attn_dq_ref(&NAME##_rule, r); }                 \
     static void NAME##_dkv_ref(const hx_ref *r) { attn_dkv_ref(&NAME##_rule, r); }               \
@@ -72,11 +88,13 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .wrong_if = attn_wrong, .host = NAME##_dq_host, .terms = "T+D/heads",                    \
         .flops = FLOPS("6"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
         .kernels = {                                                                             \
-            ATTN_ROW("attn_" #NAME "_dq", 0, 8, "8, 8, 8, 4", NULL),                             \
-            ATTN_ROW("attn_" #NAME "_dq", 0, 16, "16, 16, 8, 4", attn_fits_128),                 \
-            ATTN_ROW("attn_" #NAME "_dq", 0, 32, "32, 32, 8, 4", attn_fits_64),                  \
-            ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 16, 8, 8", attn_fits_128),          \
-            ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 32, 8, 8", attn_fits_64) });        \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 8, "8, 8, 8, 4", NAME##_small),                     \
+            ATTN_ROW("attn_" #NAME "_dq", 0, 32, "32, 32, 8, 4", NAME##_small_64),               \
+            ATTN_ROW("attn_" #NAME "_dq", HX_CAP_GPU, 8, "8, 8, 8, 4", NULL),                    \
+            ATTN_ROW("attn_" #NAME "_dq", HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),        \
+            ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 16, 8, 8", NAME##_gpu_128),         \
+            ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),          \
+            ATTN_LANES("attn_" #NAME "_dq" ".lanes", NAME) });                                   \
     HX_OP(attn_##NAME##_dkv,                                                                     \
         .math = "dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, "           \
                 "ds and s as in attn_" #NAME "_dq, " MATH,                                       \
@@ -87,11 +105,13 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .wrong_if = attn_wrong, .host = NAME##_dkv_host, .terms = "T+D/heads",                   \
         .flops = FLOPS("8"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
         .kernels = {                                                                             \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 8, "4, 8, 8, 4", NULL),                            \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 16, "8, 16, 8, 2", attn_fits_128),                 \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 4", attn_fits_64),                 \
-            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 16, "16, 16, 8, 8", attn_fits_128),         \
-            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 32, "32, 32, 8, 8", attn_fits_64) });       \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 8, "4, 8, 8, 4", NAME##_small),                    \
+            ATTN_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 4", NAME##_small_64),              \
+            ATTN_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 8, "4, 8, 8, 4", NULL),                   \
+            ATTN_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 32, "16, 32, 8, 4", NAME##_gpu_64),       \
+            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 16, "16, 16, 8, 8", NAME##_gpu_128),        \
+            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),         \
+            ATTN_LANES("attn_" #NAME "_dkv" ".lanes", NAME) });                                  \
     static void NAME##_vjp(const hx_node *n, hx_t *d)                                            \
     {                                                                                            \
         attn_vjp(&hx_op_attn_##NAME##_dq, &hx_op_attn_##NAME##_dkv, n, d);                       \
@@ -105,8 +125,10 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .vjp = NAME##_vjp, .wrong_if = attn_wrong, .host = NAME##_host, .terms = "T+D/heads",    \
         .flops = FLOPS("4"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
         .kernels = {                                                                             \
-            ATTN_ROW("attn_" #NAME, 0, 8, "8, 16, 8, 4", NULL),                                  \
-            ATTN_ROW("attn_" #NAME, 0, 16, "16, 16, 8, 4", attn_fits_128),                       \
-            ATTN_ROW("attn_" #NAME, 0, 32, "32, 32, 8, 4", attn_fits_64),                        \
-            ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", attn_fits_128),                \
-            ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", attn_fits_64) })
+            ATTN_ROW("attn_" #NAME, 0, 8, "8, 16, 8, 4", NAME##_small),                          \
+            ATTN_ROW("attn_" #NAME, 0, 32, "32, 32, 8, 4", NAME##_small_64),                     \
+            ATTN_ROW("attn_" #NAME, HX_CAP_GPU, 8, "8, 16, 8, 4", NULL),                         \
+            ATTN_ROW("attn_" #NAME, HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),              \
+            ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_128),               \
+            ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", NAME##_gpu_64),               \
+            ATTN_LANES("attn_" #NAME ".lanes", NAME) })

@@ -1,0 +1,38 @@
+// attention_dkv_lanes.glsl - attention_dkv.glsl with keys in lanes.
+layout(push_constant) uniform push {
+    uint B, T, D;
+    uint heads, axial, w;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
+};
+#include "attn_lanes.glsl"
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dk);  OUT(7, dv);
+
+void main()
+{
+    place p = place_of(B, T, heads, axial, R * W);
+    uint n = p.n, j1 = min(p.i0 + R * W, n);
+    uint lo = p.i0 < n ? QUERIES_LO(p.i0) : 0, hi = p.i0 < n ? QUERIES_HI(j1 - 1) : 0;
+    float scale = inversesqrt(float(K)), mine[R][KP], given[R][KP], ak[R][KP], av[R][KP];
+    float qs[KP / W], ys[KP / W], s[R], dp[R];
+    TAKE(mine, p, k)
+    TAKE(given, p, v)
+    CLEAR(ak)
+    CLEAR(av)
+    for (uint i = lo; i < hi; i++) {
+        float li = l[STAT(p, i)], ei = e[STAT(p, i)];
+        MEET(qs, p, q, i)
+        MEET(ys, p, dy, i)
+        DOTS(s, mine, qs)
+        DOTS(dp, given, ys)
+        [[unroll]] for (uint a = 0; a < R; a++) {
+            s[a] = OWN(a) < n && SEES(i, OWN(a)) ? exp(s[a] * scale - li) : 0;
+            dp[a] = s[a] * (dp[a] - ei);
+        }
+        MIX(av, s, ys)
+        MIX(ak, dp, qs)
+    }
+#define ONE(a) 1
+#define SCALE(a) scale
+    GIVE(p, dv, av, ONE)
+    GIVE(p, dk, ak, SCALE)
+}

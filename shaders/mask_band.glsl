@@ -1,0 +1,6 @@
+// mask_band.glsl - the query itself and the w tokens before it: src/masks/band.c
+#define SEES(i, j) ((j) <= (i) && (i) - (j) <= w)
+#define KEYS_LO(i) ((i) - min(i, w))
+#define KEYS_HI(i) ((i) + 1)
+#define QUERIES_LO(j) (j)
+#define QUERIES_HI(j) min((j) + w + 1, n)
