@@ -109,5 +109,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s%s\n",
                 r == HX_E_STOPPED ? "" : "error: ", *why ? why : hx_result_text(r));
     }
+    if (r == HX_E_LOST) {
+        // a driver that hangs still runs threads of its own: exit() would wait for them or race them
+        fflush(NULL);
+        _exit(hx_result_exit(r));
+    }
     return hx_result_exit(r);
 }
