@@ -87,9 +87,15 @@ struct hx_op {
     // Fills int32 (and special) inputs for tests: returns the value of element i of input `arg`.
     // NULL: int inputs get 0. `rnd` is uniform 32 bits.
     real      (*fill)(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
+    // With hx_tape.frugal: may output 0 of this node be made again in the backward pass instead of
+    // being kept? NULL: no. `again` makes it from the node's other arguments where that is cheaper
+    // than applying the operator a second time.
+    bool      (*cheap)(const hx_node *n);
+    hx_t      (*again)(const hx_node *n);
     bool        all_outputs;               // every output has a gradient, not only the first
     bool        view;                      // moves nothing: concat and split, known to the tape
 };
+bool hx_always_cheap(const hx_node *n);    // for .cheap
 #define HX_OP(op, ...) const hx_op hx_op_##op = { .name = #op, __VA_ARGS__ }
 
 extern const hx_op *const hx_ops[];        // generated from src/ops/meson.build

@@ -313,6 +313,9 @@ void hx_apply(const hx_op *op, const void *attrs, const hx_t *in, hx_t *out)
         return;
     }
     for (int i = 0; i < s->n_in; i++)
+        if (hx_is(in[i]) && val(in[i])->gone)
+            hx_tape_fail(t, HX_E_INTERNAL, "%s: argument %s was overwritten [E-GONE]", op->name, s->name[i]);
+    for (int i = 0; i < s->n_in && !t->err; i++)
         local.arg[i] = hx_is(in[i]) && !(s->flags[i] & HX_ARG_STRIDED) && !is_plain(in[i])
             ? dense_copy(in[i]) : in[i];
     if (t->err)
@@ -339,6 +342,9 @@ void hx_apply(const hx_op *op, const void *attrs, const hx_t *in, hx_t *out)
                                        s->flags[k] & HX_ARG_INT, s->rank[k], shape, t->n_node);
         val(out[i])->wants_grad = wants_grad && op->vjp;
     }
+    bool forward = t->frugal && t->backward_from < 0 && wants_grad;
+    if (forward && op->cheap && hx_is(out[0]) && op->cheap(n))
+        val(out[0])->recompute = true;
     t->n_node++;
 }
 
@@ -456,6 +462,32 @@ static bool move_to(hx_t x, int storage, int64_t off, int64_t ld)
         if (k == id)
             return true;
     }
+}
+
+static bool may_alias(const hx_node *n, int out, int in)
+{
+    char want[40];
+    snprintf(want, sizeof want, "%s=%s", n->sig->name[out], n->sig->name[in]);
+    const char *at = n->op->alias ? strstr(n->op->alias, want) : NULL;
+    return at && (at == n->op->alias || at[-1] == ' ') && (!at[strlen(want)] || at[strlen(want)] == ' ');
+}
+
+void hx_in_place(hx_t y, hx_t x)
+{
+    hx_tape *t = y.tape;
+    int id = y.id && x.id && !t->err ? maker(y, 0) : 0;
+    if (!id)
+        return;
+    const hx_node *n = &t->node[t->value[id].node];
+    int in = 0;
+    while (in < n->n_in && n->arg[in].id != x.id)
+        in++;
+    const hx_value *v = val(x);
+    bool ours = t->storage[v->storage].place == HX_TEMP && v->readers == 1 && !v->recompute;
+    if (in == n->n_in || !ours || !may_alias(n, output_index(n, id), in) || hx_elems(x) != hx_elems(y))
+        return;
+    if (move_to(y, v->storage, v->off, v->ld))
+        val(x)->gone = true;
 }
 
 // appends a copy of x that lands at the given place
@@ -687,6 +719,16 @@ static hx_t reread(hx_t x)
         return (hx_t){ t, v->again };
     hx_node n = t->node[v->node];
     hx_t in[HX_MAX_ARGS], out[HX_MAX_ARGS];
+    int first = t->n_node;
+    if (n.op->again && output_index(&n, x.id) == n.n_in) {
+        hx_t again = n.op->again(&n);
+        if (t->err)
+            return poison(t);
+        if (t->n_node > first)
+            t->node[t->n_node - 1].after = first - 1;
+        val(x)->again = again.id;
+        return again;
+    }
     for (int i = 0; i < n.n_in; i++)
         in[i] = hx_is(n.arg[i]) ? reread(n.arg[i]) : HX_NONE;
     memcpy(out, n.arg + n.n_in, sizeof *out * (size_t)n.n_out);

@@ -25,6 +25,7 @@ typedef struct hx_value {
     int64_t  shape[HX_MAX_RANK];
     bool     is_int, wants_grad;
     bool     recompute;                    // made again in the backward pass instead of kept
+    bool     gone;                         // overwritten in place: nobody may read it any more
     int      storage;
     int64_t  off, ld;                      // first element and row distance within the storage
     int      node;                         // the node that makes it; -1: given from outside
@@ -55,6 +56,7 @@ struct hx_tape {
     hx_result   err;                       // the first failure; `message` says what
     char        message[512];
     int         backward_from;             // first node of the backward pass; -1: none yet
+    bool        frugal;                    // make cheap values again in the backward pass
     int         force_row;                 // kernel row to use where it exists, for tests; -1: best
 };
 
@@ -93,6 +95,10 @@ hx_t hx_concat(int axis, int n, const hx_t *parts);
 // The opposite: out[i] has size[i] columns (axis 1) or rows (axis 0); views, no copy. Sizes
 // must add up to the whole.
 void hx_split(int axis, hx_t x, int n, const int64_t *size, hx_t *out);
+
+// Makes y, which nobody has read yet, take the place of x, which nobody may read again: the node
+// that makes y must allow it (`.alias`). Where that cannot be, y stays where it is.
+void hx_in_place(hx_t y, hx_t x);
 
 // x is made again in the backward pass instead of being kept until then.
 void hx_recompute(hx_t x);

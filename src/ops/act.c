@@ -98,6 +98,37 @@ void hx_act_row(int act, int64_t n, const float *h, const float *r, float *y)
     (act == HX_ACT_GELU ? gelu_row : act == HX_ACT_SILU ? silu_row : plain_row)(n, h, r, y);
 }
 
+// ---- act -----------------------------------------------------------------------------------
+extern const hx_op hx_op_act_bwd;
+
+static void act_ref(const hx_ref *r)
+{
+    for (int64_t i = 0; i < r->dim[0] * r->dim[1]; i++)
+        r->a[1][i] = hx_act_real(((const hx_act_attrs *)r->attrs)->act, r->a[0][i]);
+}
+
+static void act_row(const hx_call *c, int64_t row, int64_t from, int64_t n)
+{
+    hx_act_row(((const hx_act_attrs *)c->attrs)->act, n, hx_at(c, 0, row, from), NULL, hx_at(c, 1, row, from));
+}
+
+static void act_host(const hx_call *c) { hx_each_row(c, 1, act_row); }
+
+static void act_vjp(const hx_node *n, hx_t *d)
+{
+    hx_apply(&hx_op_act_bwd, n->attrs, (hx_t[]){ n->grad[0], n->arg[0] }, d);
+}
+
+HX_OP(act,
+    .math = "y = act(h)", .source = "Hendrycks and Gimpel 2016",
+    .sig = "h[R,C] -> y[R,C]",
+    .attrs = hx_act_fields, .attrs_size = sizeof(hx_act_attrs),
+    .ref = act_ref, .vjp = act_vjp, .host = act_host,
+    .grid = "R*C/256", .terms = "9", .flops = "30*R*C", .kernels = { { "act" } },
+    .check = "R=1 C=1 act=1; R=3 C=257 act=1; R=70 C=33 act=2; R=5 C=4 act=0",
+    .wrong = "R=3 C=5 act=1 h=[3]: argument h does not fit",
+    .bench = "R=4096 C=2048 act=1");
+
 // ---- act_bwd -------------------------------------------------------------------------------
 static int act_of(const void *attrs) { return ((const hx_act_attrs *)attrs)->act; }
 

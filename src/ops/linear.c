@@ -6,7 +6,7 @@
 
 enum { R, I, O };                          // dims
 enum { X, W, B, RES, Y, H };               // arguments
-extern const hx_op hx_op_linear, hx_op_act_bwd, hx_op_matmul_nn, hx_op_matmul_tn;
+extern const hx_op hx_op_linear, hx_op_act, hx_op_act_bwd, hx_op_matmul_nn, hx_op_matmul_tn;
 
 static void linear_ref(const hx_ref *r)
 {
@@ -67,6 +67,16 @@ static void linear_vjp(const hx_node *n, hx_t *d)
         d[RES] = n->grad[0];
 }
 
+// An activation is made again from h, which the backward pass keeps anyway.
+static bool linear_cheap(const hx_node *n) { return hx_is(n->arg[H]) && !hx_is(n->arg[RES]); }
+
+static hx_t linear_again(const hx_node *n)
+{
+    hx_t y;
+    hx_apply(&hx_op_act, n->attrs, &n->arg[H], &y);
+    return y;
+}
+
 static bool few(const int64_t *d, const void *attrs)
 {
     (void)attrs;
@@ -90,6 +100,7 @@ HX_OP(linear,
     .sig = "x:[R,I] w[O,I] b?[O] r?:[R,O] -> y:[R,O] h?[R,O]",
     .attrs = hx_act_fields, .attrs_size = sizeof(hx_act_attrs),
     .ref = linear_ref, .vjp = linear_vjp, .host = linear_host,
+    .cheap = linear_cheap, .again = linear_again,
     .terms = "I", .flops = "2*R*I*O", .adds = "r", .alias = "y=r",
     .kernels = HX_PRODUCT_ROWS("linear", "R", "O", few, many, most),
     .check = "R=1 I=1 O=1; R=5 I=33 O=7 act=1; R=70 I=17 O=130 act=2 -b; R=65 I=64 O=64 -r -h;"

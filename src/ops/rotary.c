@@ -145,6 +145,9 @@ hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial)
     rotary_attrs a = { heads, axial, 0 };
     hx_t y = HX_NONE;
     hx_apply(&hx_op_rotary, &a, (hx_t[]){ x, cs }, &y);
+    // a table that is learnt needs x again
+    if (cs.id && !hx_value_of(cs)->wants_grad)
+        hx_in_place(y, x);
     return y;
 }
 

@@ -145,7 +145,7 @@ HX_OP(unfold,
     .source = "definition of a causal convolution; columns as in PyTorch's weight [O,I,k]",
     .sig = "x:[B,T,D] -> u[B,T/stride,D*k]",
     .attrs = unfold_fields, .attrs_size = sizeof(unfold_attrs),
-    .ref = unfold_ref, .vjp = unfold_vjp, .host = unfold_host,
+    .ref = unfold_ref, .vjp = unfold_vjp, .host = unfold_host, .cheap = hx_always_cheap,
     .grid = "T/stride*B/4", .flops = "0",
     .kernels = { { "unfold" } },
     .check = "B=1 T=1 D=1 k=1; B=2 T=7 D=3 k=2; B=2 T=9 D=33 k=4 stride=2; "

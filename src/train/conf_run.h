@@ -11,6 +11,7 @@ typedef struct hx_conf_data {
 } hx_conf_data;
 typedef struct hx_conf_train {
     int64_t steps;
+    bool    recompute;
     int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
     float   clip_norm;                     // <= 0: none
 } hx_conf_train;

@@ -103,6 +103,7 @@ hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_
     }
     *g = (hx_graph){
         .tape = tape, .params = net->params, .purpose = purpose, .batch = batch, .tokens = tokens};
+    tape->frugal = net->frugal;
     p->dev = dev;
     p->graph = g;
     hx_result r = build(p, net, kind);

@@ -9,6 +9,7 @@ typedef struct hx_net {
     const void     *conf;                  // checked; borrowed
     hx_params      *params;
     void           *self;                  // the model's handles
+    bool            frugal;                // hx_tape.frugal of its passes
 } hx_net;
 // Declares the parameters of `model`. HX_E_SHAPE and HX_E_INPUT: they do not fit.
 hx_result hx_net_init(hx_net *n, const hx_model *model, const void *conf);

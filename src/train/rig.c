@@ -36,6 +36,7 @@ hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *ou
 {
     *out = (hx_rig){0};
     hx_result r = hx_net_init(&out->net, c->model, c->model_conf);
+    out->net.frugal = c->train.recompute;
     if (!r)
         r = make_engine(dev, c, profile, out);
     if (!r && c->sample.every > 0)
