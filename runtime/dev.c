@@ -38,7 +38,7 @@ static hx_result caps_to_hide(uint32_t *hide)
 static hx_result host_row(hx_dev_info *out)
 {
     hx_dev *d;
-    HX_TRY(hx_host_open(&(hx_dev_params){ .threads = 1 }, &d));
+    HX_TRY(hx_host_open(&(hx_dev_params){ .threads = 0 }, &d));
     *out = (hx_dev_info){ .selector = "host", .caps = d->caps };
     d->fn->close(d);
     return HX_OK;

@@ -69,8 +69,9 @@ hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, cons
         ps->n--;
         return 0;
     }
-    p->at = ps->bytes;
-    ps->bytes = hx_align(ps->bytes + bytes, 256);
+    bool across = ps->bytes / HX_PARAM_BLOCK != (ps->bytes + bytes - 1) / HX_PARAM_BLOCK;
+    p->at = across ? hx_align(ps->bytes, HX_PARAM_BLOCK) : ps->bytes;
+    ps->bytes = hx_align(p->at + bytes, 256);
     return ps->n;
 }
 

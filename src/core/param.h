@@ -2,6 +2,9 @@
 #pragma once
 #include "tape.h"
 
+// No parameter that fits into so many bytes lies across a multiple of them.
+#define HX_PARAM_BLOCK ((int64_t)1 << 30)
+
 typedef enum { HX_INIT_NORMAL, HX_INIT_UNIFORM, HX_INIT_CONST, HX_INIT_TABLE } hx_init_kind;
 typedef struct hx_param {
     const char  *name;

@@ -1,4 +1,5 @@
 #include "plan.h"
+#include "param.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -524,10 +525,12 @@ static hx_result plan(work *w)
     return make_steps(w);
 }
 
+// Bytes of one block: a multiple of HX_PARAM_BLOCK where buffers can be that long, so that no
+// parameter lies across two blocks.
 static int64_t block_limit(const hx_dev *d)
 {
-    int64_t most = hx_dev_get_caps(d)->max_buffer;
-    return (most > 0 ? most : INT64_MAX / 4) / UNIT * UNIT;
+    int64_t most = hx_dev_get_caps(d)->max_buffer, unit = most >= HX_PARAM_BLOCK ? HX_PARAM_BLOCK : UNIT;
+    return (most > 0 ? most : INT64_MAX / 4) / unit * unit;
 }
 
 hx_result hx_plan_new(const hx_tape *t, hx_dev *dev, hx_plan **out)

@@ -36,9 +36,9 @@ HX_INLINE float hx_exp_f(float z)
     float f = ((z - n * 0.693359375f) + n * 2.12194440e-4f) * 1.44269504f;
     float p = 1 + f * (0.6931472067f + f * (0.2402265092f + f * (0.05550327227f
               + f * (0.009618056679f + f * (0.001340042818f + f * 0.000154614447f)))));
-    int32_t bits;
+    uint32_t bits;
     memcpy(&bits, &shifted, 4);
-    bits = (bits - 0x4b400000 + 127) << 23;
+    bits = (bits - 0x4b400000u + 127) << 23;
     float scale;
     memcpy(&scale, &bits, 4);
     return p * scale;

@@ -45,7 +45,10 @@ static hx_result plan_optimizer(hx_engine *e)
 {
     const hx_dev_caps *c = hx_dev_get_caps(e->dev);
     int64_t n = e->net->params->bytes / 4;
-    int64_t most = hx_min(c->max_range, e->micro[0]->plan->block_bytes) / 4;
+    // segments of a power of two: none lies across two blocks of memory
+    int64_t room = hx_min(c->max_range, e->micro[0]->plan->block_bytes) / 4, most = 4096;
+    while (2 * most <= room && 2 * most <= HX_PARAM_BLOCK / 4)
+        most *= 2;
     e->optim_tape = hx_optim_tape(e->k.optim, &e->k.optim_conf, n, most, 0, 0);
     if (!e->optim_tape)
         return HX_E_NOMEM;
