@@ -326,6 +326,44 @@ START_TEST(steps_and_memory)
 }
 END_TEST
 
+// Six steps on a device that claims to be a slow GPU: submits of each step, and the last loss.
+static double cut_steps(double flops_guess, int64_t submits[6])
+{
+    hx_run_conf *c = CONF("train.accumulate=2");
+    hx_dev *d = open_dev("host", 2);
+    hx_rig rig = {0};
+    d->caps.type = HX_DEV_DISCRETE;
+    d->caps.flops_guess = flops_guess;
+    ck_ok(hx_rig_new(d, c, false, &rig));
+    int64_t n = 2 * 4 * 49, before = hx_dev_get_stats(d).submits;
+    int32_t *ids = hx_new(arena, int32_t, n);
+    hx_losses l;
+    random_ids(ids, n);
+    ck_ok(hx_engine_init(rig.engine, 1));
+    for (int i = 0; i < 6; i++) {
+        ck_ok(hx_engine_step(rig.engine, i + 1, 1e-3, ids));
+        ck_ok(hx_engine_result(rig.engine, &l));
+        submits[i] = hx_dev_get_stats(d).submits - before;
+        before += submits[i];
+    }
+    hx_rig_done(&rig);
+    hx_dev_close(&d);
+    return l.loss;
+}
+
+// A long step is cut into pieces until it turns out to be short, and computes the same.
+START_TEST(pieces)
+{
+    int64_t whole[6], cut[6];
+    double a = cut_steps(1e15, whole), b = cut_steps(1e6, cut);
+    ck_assert_msg(a == b, "%.9g in one piece, %.9g in several", a, b);
+    for (int i = 0; i < 6; i++) {
+        ck_assert_int_eq(whole[i], 1);
+        ck_assert_msg(i < 3 ? cut[i] > 3 : cut[i] == 1, "step %d took %lld submits", i + 1, (long long)cut[i]);
+    }
+}
+END_TEST
+
 START_TEST(schedule)
 {
     hx_run_conf *c =
@@ -478,6 +516,7 @@ int main(void)
                             accumulation,
                             not_finite,
                             steps_and_memory,
+                            pieces,
                             schedule,
                             sampling,
                             generation,

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { SLOTS = 2 };
 
@@ -11,8 +12,10 @@ enum { SLOTS = 2 };
 typedef struct slot {
     hx_memory input, output;
     hx_prog **prog;                        // one per micro-batch, then the optimizer
+    double    cut;                         // FLOPs of a piece that the programs were recorded for; 0: whole
     uint64_t  ticket;
     int64_t   step;
+    double    start_ms;                    // when it was submitted
 } slot;
 
 struct hx_engine {
@@ -28,7 +31,9 @@ struct hx_engine {
     hx_memory       optim_const;
     slot            slot[SLOTS];
     int             n_prog;
-    bool            by_piece;
+    double          cut;                   // what programs should be recorded for, see measure()
+    int             measured;              // steps whose time was taken
+    double          fastest_ms, last_end_ms;
     int64_t         first, next;           // pending steps are first .. next-1, counted from 0
     int             ce;                    // index of the cross entropy among the outputs
 };
@@ -180,9 +185,17 @@ static double step_flops(const hx_engine *e)
     return f;
 }
 
+static void free_programs(hx_engine *e, slot *q)
+{
+    for (int i = 0; q->prog && i < e->n_prog; i++)
+        hx_prog_free(&q->prog[i]);
+}
+
 static hx_result record_slot(hx_engine *e, slot *q, double cut)
 {
     int64_t A = e->k.accumulate;
+    free_programs(e, q);
+    q->cut = cut;
     for (int64_t m = 0; m <= A; m++) {
         hx_pass *pass = m < A ? micro_pass(e, m) : NULL;
         hx_memory *mem[HX_N_PLACES];
@@ -206,10 +219,9 @@ static hx_result build(hx_engine *e)
     HX_TRY(make_plans(e));
     HX_TRY(check_fit(e));
     HX_TRY(make_memory(e));
-    double cut = hx_pass_cut(e->dev, step_flops(e));
-    e->by_piece = cut > 0;
+    e->cut = hx_pass_cut(e->dev, step_flops(e));
     for (int s = 0; s < SLOTS; s++)
-        HX_TRY(record_slot(e, &e->slot[s], cut));
+        HX_TRY(record_slot(e, &e->slot[s], e->cut));
     return HX_OK;
 }
 
@@ -246,10 +258,8 @@ void hx_engine_free(hx_engine **ep)
         hx_dev_wait(e->dev, e->slot[e->first % SLOTS].ticket, HX_WAIT_MS);
         e->first++;
     }
-    for (int s = 0; s < SLOTS; s++) {
-        for (int i = 0; e->slot[s].prog && i < e->n_prog; i++)
-            hx_prog_free(&e->slot[s].prog[i]);
-    }
+    for (int s = 0; s < SLOTS; s++)
+        free_programs(e, &e->slot[s]);
     for (int i = 0; i < 2; i++)
         hx_pass_free(&e->micro[i]);
     hx_pass_free(&e->eval);
@@ -320,6 +330,27 @@ static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *i
     return hx_memory_write(&q->input, e->k.accumulate * input_bytes(e), v, sizeof v);
 }
 
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+}
+
+// The first cut is a guess from the kind of device. The fastest of the first steps tells how long
+// a step takes: up to HX_SUBMIT_MS it is one submit from then on, else pieces of about that length.
+static void measure(hx_engine *e, const slot *q)
+{
+    enum { STEPS = 3 };
+    double end = now_ms(), ms = end - fmax(q->start_ms, e->last_end_ms);
+    e->last_end_ms = end;
+    if (e->cut <= 0 || e->measured == STEPS)
+        return;
+    e->fastest_ms = e->measured ? fmin(e->fastest_ms, ms) : ms;
+    if (++e->measured == STEPS)
+        e->cut = e->fastest_ms <= HX_SUBMIT_MS ? 0 : step_flops(e) * (0.8 * HX_SUBMIT_MS / e->fastest_ms);
+}
+
 hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids)
 {
     if (hx_engine_pending(e) == SLOTS)
@@ -327,9 +358,12 @@ hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *i
                        "step %lld: results of two steps wait to be taken [E-INTERNAL]",
                        (long long)step);
     slot *q = &e->slot[e->next % SLOTS];
+    if (q->cut != e->cut)
+        HX_TRY(record_slot(e, q, e->cut));
     q->step = step;
     HX_TRY(write_inputs(e, q, lr, ids));
-    HX_TRY(hx_dev_submit(e->dev, q->prog, e->n_prog, e->by_piece, &q->ticket));
+    q->start_ms = now_ms();
+    HX_TRY(hx_dev_submit(e->dev, q->prog, e->n_prog, q->cut > 0, &q->ticket));
     e->next++;
     return HX_OK;
 }
@@ -370,6 +404,7 @@ hx_result hx_engine_result(hx_engine *e, hx_losses *out)
         return hx_fail(HX_E_INTERNAL, "no step is under way [E-INTERNAL]");
     slot *q = &e->slot[e->first % SLOTS];
     HX_TRY(hx_dev_wait(e->dev, q->ticket, HX_WAIT_MS));
+    measure(e, q);
     *out = (hx_losses){ .step = q->step };
     int64_t A = e->k.accumulate;
     for (int64_t m = 0; m < A; m++)

@@ -166,7 +166,7 @@ hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position)
 double hx_pass_cut(const hx_dev *dev, double flops)
 {
     const hx_dev_caps *c = hx_dev_get_caps(dev);
-    double piece = c->flops_guess * 0.25;
+    double piece = c->flops_guess * 1e-3 * HX_SUBMIT_MS;
     return c->type == HX_DEV_CPU || flops <= piece ? 0 : piece;
 }
 

@@ -46,7 +46,9 @@ hx_result hx_pass_run(hx_pass *p);         // runs once and waits
 int       hx_pass_find(const hx_pass *p, const char *name);
 hx_result hx_pass_read(const hx_pass *p, int output, float *v);     // hx_elems values
 
-// FLOPs after which a submit is cut so that none lasts longer than about 250 ms; 0: not at all,
+// The longest that one submit should last, in ms: drivers stop what takes too long.
+enum { HX_SUBMIT_MS = 250 };
+// FLOPs after which a submit is cut so that none lasts longer than that by guess; 0: not at all,
 // because the whole `flops` are done sooner or the device is a processor.
 double    hx_pass_cut(const hx_dev *dev, double flops);
 // The longest that any wait may take before the device counts as lost, in ms.
