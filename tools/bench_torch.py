@@ -6,9 +6,10 @@ The reference classes are not part of this project. Put them into a folder first
         einops hyper-connections torch-einops-utils packaging
 Usage:
     bench_torch.py --reference REF --htxvk build/htxvk [--torch-device cpu|cuda] [--threads 2]
-                   [--device host --device 0 ...] [--case NAME ...] [--reps 5]
+                   [--device host --device 0 ...] [--case NAME ...] [--reps 5] [--attention]
 Prints a table in markdown. A step is forward, backward, clipping to norm 0.5 and AdamW, in fp32;
-the median of --reps after two to warm up.
+the median of --reps after two to warm up. --attention: local attention alone, forward and
+backward, rotary embedding included, over growing sequences.
 """
 import argparse
 import json
@@ -91,6 +92,45 @@ def htxvk_step(o, case, device):
     return json.loads(run.stdout)['results'][0]
 
 
+HEADS, WIDTH, WINDOW = 8, 64, 32
+
+
+def torch_attention(torch, device, reps, tokens):
+    from local_attention import LocalAttention
+    layer = LocalAttention(dim=WIDTH, window_size=WINDOW, causal=True, exact_windowsize=True, autopad=True).to(device)
+    q, k, v = (torch.randn(2, HEADS, tokens, WIDTH, device=device, requires_grad=True) for _ in range(3))
+    g = torch.randn(2, HEADS, tokens, WIDTH, device=device)
+    return timed(torch, device, reps, lambda: layer(q, k, v).backward(g))
+
+
+def htxvk_op(o, device, op, sample):
+    run = subprocess.run([o.htxvk, 'bench', op, '--sample', sample, '--device', device, '--reps', str(o.reps),
+                          '--threads', str(o.threads), '--json', '-'], capture_output=True, text=True)
+    if run.returncode:
+        sys.exit(run.stderr)
+    return json.loads(run.stdout)['results'][0]['ms']
+
+
+def htxvk_attention(o, device, tokens):
+    """Queries and keys turned, attention, its gradient in three kernels, gradients turned back."""
+    D = HEADS * WIDTH
+    rule = 'B=2 T=%d D=%d heads=%d w=%d' % (tokens, D, HEADS, WINDOW)
+    turn = 'B=2 T=%d D=%d P=%d K=%d heads=%d' % (tokens, D, tokens, WIDTH, HEADS)
+    return 4 * htxvk_op(o, device, 'rotary', turn) + sum(
+        htxvk_op(o, device, op, rule) for op in ['attn_band', 'attn_band_dq', 'attn_band_dkv']) + \
+        htxvk_op(o, device, 'attn_delta', 'B=2 T=%d D=%d heads=%d -dl' % (tokens, D, HEADS))
+
+
+def attention_table(torch, o):
+    print('| tokens | PyTorch module ms | %s |\n|---|---|%s' % (
+        ' | '.join('htxvk %s ms, times its speed' % d for d in o.device), '---|' * len(o.device)))
+    for tokens in [1024, 2048, 4096, 8192]:
+        base = torch_attention(torch, o.torch_device, o.reps, tokens)
+        row = [htxvk_attention(o, d, tokens) for d in o.device]
+        print('| %d | %.1f | %s |' % (tokens, base, ' | '.join('%.2f, %.1f' % (ms, base / ms) for ms in row)),
+              flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--reference', required=True)
@@ -100,7 +140,9 @@ def main():
     p.add_argument('--device', action='append')
     p.add_argument('--case', action='append', choices=CASES)
     p.add_argument('--reps', type=int, default=5)
+    p.add_argument('--attention', action='store_true')
     o = p.parse_args()
+    o.device = o.device or ['host']
     os.environ['OPENBLAS_NUM_THREADS'] = os.environ['OMP_NUM_THREADS'] = str(o.threads)
     sys.path.insert(0, o.reference)
     import torch
@@ -108,11 +150,14 @@ def main():
     print('PyTorch %s on %s, %d threads: fp32 product of 1024 cubed at %.1f GFLOP/s\n' %
           (torch.__version__, torch.cuda.get_device_name() if o.torch_device == 'cuda' else 'the processor',
            o.threads, torch_gemm(torch, o.torch_device, o.reps)))
+    if o.attention:
+        attention_table(torch, o)
+        return
     print('| case | what | step ms | times PyTorch\'s speed | peak GiB |\n|---|---|---|---|---|')
     for case in o.case or ['cpu']:
         base, peak = torch_step(torch, case, o.torch_device, o.reps)
         print('| %s | PyTorch eager fp32 | %.1f | 1 | %s |' % (case, base, '%.2f' % peak if peak else ''))
-        for device in o.device or ['host']:
+        for device in o.device:
             r = htxvk_step(o, case, device)
             print('| %s | htxvk %s | %.1f | %.2f | %.2f |' % (case, device, r['step_ms'], base / r['step_ms'],
                                                           r['peak_bytes'] / 2 ** 30), flush=True)

@@ -12,7 +12,7 @@
 #include "cli.h"
 
 typedef struct bench_opts {
-    const char *config, *json;
+    const char *config, *json, *sample;
     hx_strs set;
     int32_t reps;
     bool profile;
@@ -23,6 +23,8 @@ static const hx_field bench_fields[] = {
     O(HX_STR, config, "", 0, 0,
       "time training steps of this configuration instead, on made-up text"),
     O(HX_STRS, set, "[]", 0, 0, "with --config: replace one value, key=value; may be repeated"),
+    O(HX_STR, sample, "", 0, 0,
+      "sizes to time operators at, such as \"R=64 C=8\", instead of their own"),
     O(HX_I32, reps, "5", 1, 100000,
       "runs to take the fastest of (operators), or the median of (steps)"),
     O(HX_BOOL, profile, "false", 0, 0, "with --config: what the time of a step goes to, by kernel"),
@@ -245,11 +247,18 @@ static void put_one(const result *r, const ceiling *top, json_t *list, bool prin
                                     "gbs", r->gbs, "flops_share", flops, "bytes_share", bytes));
 }
 
+// The sizes that an operator is timed at.
+static const char *samples_of(const hx_cli *c, const hx_op *op)
+{
+    const bench_opts *o = c->opts;
+    return o->sample[0] ? o->sample : op->bench;
+}
+
 static int count_samples(const hx_cli *c)
 {
     int n = 0;
     for (int i = 0; i < hx_n_ops; i++)
-        n += chosen(c, hx_ops[i]->name) ? hx_sample_count(hx_ops[i]->bench) : 0;
+        n += chosen(c, hx_ops[i]->name) ? hx_sample_count(samples_of(c, hx_ops[i])) : 0;
     return n;
 }
 
@@ -258,11 +267,11 @@ static hx_result measure_all(const hx_cli *c, hx_dev *d, result *out)
     const bench_opts *o = c->opts;
     for (int i = 0; i < hx_n_ops; i++) {
         const hx_op *op = hx_ops[i];
-        for (int k = 0; chosen(c, op->name) && k < hx_sample_count(op->bench); k++) {
+        for (int k = 0; chosen(c, op->name) && k < hx_sample_count(samples_of(c, op)); k++) {
             hx_sample s;
             if (!c->quiet)
                 fprintf(stderr, "%s\n", op->name);
-            HX_TRY(hx_sample_read(op, op->bench, k, &s));
+            HX_TRY(hx_sample_read(op, samples_of(c, op), k, &s));
             HX_TRY(measure(d, op, &s, o->reps, out++));
         }
     }
