@@ -94,11 +94,12 @@ static tile tile_of(const job *w, int64_t task, range_fn *range)
 {
     const hx_call *c = w->c;
     const attn_attrs *a = c->attrs;
-    int64_t T = c->dim[1], rest = task / w->tiles;
-    tile t = { .a = a, .K = c->dim[2] / a->heads, .at = task % w->tiles * LANES };
-    t.r = rest % a->axial;
-    t.h = rest / a->axial % a->heads;
-    t.b = rest / a->axial / a->heads;
+    int64_t T = c->dim[1], rest = task / a->heads;
+    tile t = { .a = a, .K = c->dim[2] / a->heads, .at = rest % w->tiles * LANES };
+    // heads first: their channels lie side by side in memory
+    t.h = task % a->heads;
+    t.r = rest / w->tiles % a->axial;
+    t.b = rest / w->tiles / a->axial;
     t.n = t.r < T ? hx_ceil_div(T - t.r, a->axial) : 0;
     t.count = hx_max(hx_min(LANES, t.n - t.at), 0);
     t.first = t.b*T + t.r;
