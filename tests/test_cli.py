@@ -187,6 +187,27 @@ class Cli(unittest.TestCase):
         self.assertEqual(r.returncode, 0, r.stderr.decode(errors='replace'))
         self.ok('generate', 'run', '--length', '40', *args)
         self.ok('check', 'hierarchical', *args)
+        # the control: with any one of these barriers left out the layer must speak
+        for n in ['7', '40']:
+            r = self.run_it('train', 'c.yaml', '--out', 'bad' + n, '--set', 'train.steps=1', *args,
+                            env={'HTXVK_DROP_BARRIER': n})
+            self.assertEqual(r.returncode, 70, f'barrier {n} was left out: {r.stderr.decode(errors="replace")}')
+            self.assertIn(b'hazard', r.stderr.lower())
+
+    def test_same_bits(self):
+        """Twenty trainings, on any number of threads, end with the same parameters."""
+        kinds = [d['kind'] for d in json.loads(self.ok('devices', '--json').stdout)['devices'] if d['usable']]
+        runs = [('host', {}, str(1 + i % 4)) for i in range(20)]
+        if 'vulkan' in kinds:
+            runs += [('0', {'LP_NUM_THREADS': str(i % 5)}, '0') for i in range(20)]
+        seen = {}
+        for i, (device, env, threads) in enumerate(runs):
+            self.ok('train', 'c.yaml', '--out', f'r{i}', '--device', device, '--threads', threads,
+                    '--set', 'train.steps=3', '--set', 'eval.every=0', '--set', 'sample.every=0', env=env)
+            with open(self.at(f'r{i}/ckpt/latest/model.safetensors'), 'rb') as f:
+                seen.setdefault(device, set()).add(f.read())
+        for device, results in seen.items():
+            self.assertEqual(len(results), 1, f'{len(results)} different results on {device}')
 
     # ---- configurations ---------------------------------------------------------------------
 
