@@ -12,7 +12,7 @@ void main()
     for (uint i = first; i < min(N, first + 1024); i += 256) {
         float x = p[i], d = g[i] * factor;
         if (DECOUPLED) x *= 1 - lr * weight_decay;
-        else d += weight_decay * x;
+        else if (weight_decay != 0) d += weight_decay * x;
         float mean = beta1 * m[i] + (1 - beta1) * d, square = beta2 * v[i] + (1 - beta2) * d * d;
         p2[i] = x - rate * mean / (sqrt(square) * root + eps);
         m2[i] = mean;

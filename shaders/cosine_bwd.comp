@@ -28,7 +28,8 @@ void main()
     float a = d * rp * re, b = np < 1e-12 ? 0 : d * s * rp * rp;
     float w = ne < 1e-12 ? 0 : d * s * re * re;
     for (uint j = lane; j < end; j += LANES) {
-        float u = p[at + j], v = e[to + j], added = HAS(3) ? c[c_o + next * c_s + j] : 0;
+        // the last p and the first e are in no pair and need not be finite
+        float u = j < pair_end ? p[at + j] : 0, v = j < pair_end ? e[to + j] : 0, added = HAS(3) ? c[c_o + next * c_s + j] : 0;
         dp[dp_o + row * dp_s + j] = a * v - b * u;
         de[de_o + next * de_s + j] = a * u - w * v + added;
     }

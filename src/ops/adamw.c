@@ -21,7 +21,7 @@ static void step_ref(const hx_ref *r, bool decoupled)
         real p = r->a[P][i], g = r->a[G][i] * r->a[F][0];
         if (decoupled)
             p -= lr * a->weight_decay * p;
-        else
+        else if (a->weight_decay != 0)
             g += a->weight_decay * p;
         real m = a->beta1 * r->a[M][i] + (1 - (real)a->beta1) * g;
         real v = a->beta2 * r->a[V][i] + (1 - (real)a->beta2) * g * g;
@@ -58,7 +58,9 @@ HX_CLONES static void step_block(const hx_call *c, const factors *factor, int64_
     float *m2 = (float *)c->a[M2] + from, *v2 = (float *)c->a[V2] + from;
     #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        float d = g[i] * k.f + p[i] * k.decay;
+        float d = g[i] * k.f;
+        if (k.decay != 0)                  // else a p that is not finite stays out of the means
+            d += p[i] * k.decay;
         float mean = k.b1 * m[i] + (1 - k.b1) * d, square = k.b2 * v[i] + (1 - k.b2) * d * d;
         p2[i] = p[i] * k.keep - k.rate * mean / (sqrtf(square) * k.root2 + k.eps);
         m2[i] = mean;
@@ -109,7 +111,7 @@ HX_OP(adamw,
     .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
     .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
     .ref = adamw_ref, .host = adamw_host, .fill = adam_fill,
-    .grid = "N/1024", .flops = "16*N", .alias = "p2=p m2=m v2=v",
+    .grid = "N/1024", .terms = "4", .flops = "16*N", .alias = "p2=p m2=m v2=v",
     .kernels = { { "adamw" } },
     .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
     .wrong = "N=3 g=[4]: argument g does not fit",
@@ -121,7 +123,7 @@ HX_OP(adam,
     .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
     .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
     .ref = adam_ref, .host = adam_host, .fill = adam_fill,
-    .grid = "N/1024", .flops = "16*N", .alias = "p2=p m2=m v2=v",
+    .grid = "N/1024", .terms = "4", .flops = "16*N", .alias = "p2=p m2=m v2=v",
     .kernels = { { "adam" } },
     .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
     .wrong = "N=3 g=[4]: argument g does not fit",

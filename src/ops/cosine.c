@@ -108,12 +108,17 @@ HX_CLONES static void cosine_bwd_rows(void *ctx, int64_t task)
         const float *p = (const float *)c->a[1] + row * c->ld[1];
         const float *e = (const float *)c->a[2] + next * c->ld[2];
         float *de = (float *)c->a[4] + next * c->ld[4], *dp = (float *)c->a[5] + row * c->ld[5];
-        pair32 r = { 0 };
-        float s = last ? 0 : ds[row / t * (t - 1) + row % t];
-        if (!last) r = pair32_of(p, e, d);
+        const float *from = add ? add + next * c->ld[3] : NULL;
+        if (last) {                        // nothing of p and e, which need not be finite
+            memset(dp, 0, (size_t)d * sizeof *dp);
+            if (from) memmove(de, from, (size_t)d * sizeof *de);
+            else memset(de, 0, (size_t)d * sizeof *de);
+            continue;
+        }
+        pair32 r = pair32_of(p, e, d);
+        float s = ds[row / t * (t - 1) + row % t];
         // dp = a E - b P,  de = u P - v E  with the lengths folded in
         float a = s * r.rp * r.re, b = s * r.sp * r.rp * r.rp, v = s * r.se * r.re * r.re;
-        const float *from = add ? add + next * c->ld[3] : NULL;
 #define DP(type) HX_AT(type, dp) = a * HX_OF(type, e) - b * HX_OF(type, p)
         HX_EACH(d, DP);
 #define DE(type) HX_AT(type, de) = a * HX_OF(type, p) - v * HX_OF(type, e)
@@ -146,11 +151,12 @@ HX_OP(cosine_bwd,
     .sig = "ds[B,T-1] p:[B,T,D] e:[B,T,D] c?:[B,T,D] -> de:[B,T,D] dp:[B,T,D]",
     .ref = cosine_bwd_ref, .host = cosine_bwd_host, .wrong_if = one_token,
     .adds = "c", .alias = "de=c",
-    .grid = "B*T/16", .terms = "D", .flops = "14*B*T*D",
+    .grid = "B*T/16", .terms = "D+16", .flops = "14*B*T*D",
     .kernels = { { "cosine_bwd", .spec = "8", .grid = "B*T/32" },
                  { "cosine_bwd", .needs = HX_CAP_GPU, .spec = "64", .grid = "B*T/4" } },
     .check = "B=1 T=2 D=2; B=2 T=3 D=3 -c; B=3 T=7 D=33; B=2 T=19 D=64 -c; B=1 T=5 D=257",
     .fill = cosine_bwd_fill,
+    .fuzz = "T=2..300 D=3..600 -mixed",
     .bench = "B=4 T=1024 D=512; B=1 T=8192 D=1024");
 
 static void cosine_vjp(const hx_node *n, hx_t *d)
@@ -171,6 +177,7 @@ HX_OP(cosine,
                  { "cosine", .needs = HX_CAP_GPU, .spec = "64", .grid = "B*T/4" } },
     .check = "B=1 T=2 D=1; B=1 T=2 D=2; B=2 T=3 D=3; B=3 T=7 D=33; B=2 T=19 D=64; B=1 T=5 D=257",
     .wrong = "B=2 T=1 D=3: next one",
+    .fuzz = "T=2..300",
     .bench = "B=4 T=1024 D=512; B=1 T=8192 D=1024");
 
 // ---- the loss: y = a x + b of the sum ------------------------------------------------------
@@ -200,6 +207,7 @@ HX_OP(affine,
     .ref = affine_ref, .vjp = affine_vjp, .grid = "N/256", .flops = "2*N",
     .kernels = { { "affine" } },
     .check = "N=1 a=-0.25 b=1; N=257 a=3; N=70 b=-2",
+    .exact = "1",
     .bench = "N=1 a=2 b=1");
 
 hx_t t_cosine_loss(hx_t p, hx_t e)

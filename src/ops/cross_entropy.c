@@ -92,9 +92,9 @@ static void ce_bwd_ref(const hx_ref *r)
     int64_t v = r->dim[V];
     for (int64_t i = 0; i < r->dim[R]; i++) {
         int64_t y = (int64_t)r->a[1][i];
-        real dn = counts(y, v, r->attrs) ? r->a[3][i] : 0;
+        bool in = counts(y, v, r->attrs);
         for (int64_t j = 0; j < v; j++)
-            r->a[4][i * v + j] = dn * (exp(r->a[0][i * v + j] - r->a[2][i]) - (j == y));
+            r->a[4][i * v + j] = in ? r->a[3][i] * (exp(r->a[0][i * v + j] - r->a[2][i]) - (j == y)) : 0;
     }
 }
 
@@ -139,12 +139,13 @@ HX_OP(cross_entropy_bwd,
     .sig = "z:[R,V] y#[R] l[R] dn[R] -> dz[R,V]",
     .attrs = ce_fields, .attrs_size = sizeof(ce_attrs),
     .ref = ce_bwd_ref, .host = ce_bwd_host, .fill = ce_fill,
-    .grid = "R", .flops = "10*R*V", .alias = "dz=z",
+    .grid = "R", .terms = "9", .flops = "10*R*V", .alias = "dz=z",
     .kernels = {
         { "cross_entropy_bwd", .spec = "256" },
         { "cross_entropy_bwd", .grid = "R/8", .spec = "32", .fits = short_rows } },
     .check = "R=1 V=1 ignore=-1; R=3 V=5; R=33 V=257 ignore=3; R=70 V=20 ignore=-100; R=3 V=2500",
     .wrong = "R=3 V=5 l=[4]: argument l does not fit",
+    .fuzz = "V=2..4099 -huge -inf",
     .bench = "R=4096 V=256; R=512 V=32000");
 
 static void ce_vjp(const hx_node *n, hx_t *d)

@@ -44,7 +44,7 @@ static void rmsnorm_bwd_ref(const hx_ref *f)
         real m = 0;
         for (int64_t j = 0; j < d; j++) {
             int64_t k = hx_shift_from(row, j, t, d, shift);
-            if (k >= 0) m += dy[row*d + j] * g[j] * x[k] * r[row] / (real)d;
+            m += dy[row*d + j] * g[j] * (k < 0 ? 0 : x[k]) * r[row] / (real)d;
         }
         if (CLAMPED(r[row], d)) m = 0;
         for (int64_t j = 0; j < d; j++) {
@@ -155,6 +155,7 @@ HX_OP(rmsnorm_bwd,
     .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -c; B=2 T=3 D=2 shift=5; B=3 T=7 D=3 shift=1 -c;"
              "B=2 T=19 D=33 shift=4; B=2 T=5 D=257 -c; B=1 T=2 D=1030 shift=1; B=1 T=40 D=64",
     .fill = rmsnorm_bwd_fill,
+    .fuzz = "shift=0..T+2",
     .bench = "B=4 T=1024 D=512 shift=1; B=1 T=8192 D=1024");
 
 static void rmsnorm_vjp(const hx_node *n, hx_t *d)
@@ -179,6 +180,7 @@ HX_OP(rmsnorm,
     .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1; B=2 T=3 D=2 shift=5; B=3 T=7 D=3 shift=1;"
              "B=2 T=19 D=33 shift=4; B=2 T=5 D=257; B=1 T=2 D=1030 shift=1",
     .wrong = "B=2 T=3 D=5 g=[4]: argument g does not fit",
+    .fuzz = "shift=0..T+2",
     .bench = "B=4 T=1024 D=512 shift=1; B=1 T=8192 D=1024");
 
 hx_t t_rmsnorm(hx_t x, hx_t g, int shift)
