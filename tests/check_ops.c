@@ -2,6 +2,7 @@
 //   gradient  the derivative against central differences of the reference, in fp64
 //   wrong     each error sample fails, saying what it should
 //   shader    modules declare the buffers and push constants of the signature, in its order
+//   random    random shapes, attributes, layouts and kinds of numbers, as in `htxvk check`
 //   kernel    every kernel row on the host and every Vulkan device against the reference
 // Usage: check_ops OPERATOR [DEVICE ...]; devices: all of them unless named.
 #include "src/core/opcheck.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { SEED = 20260101 };
 static const hx_op *op;
@@ -68,6 +70,33 @@ START_TEST(kernel)
 }
 END_TEST
 
+// random cases, two seconds on each device
+START_TEST(random_cases)
+{
+    for (int k = 0; k < n_devices; k++) {
+        hx_dev *d;
+        hx_lab *l;
+        int n = 0;
+        time_t end = time(NULL) + 2;
+        ok(hx_dev_open(&(hx_dev_params){ .select = devices[k], .threads = 2 }, &d));
+        ok(hx_lab_new(d, &l));
+        for (uint64_t seed = 1; (seed <= 200 && time(NULL) <= end) || seed <= 5; seed++) {
+            hx_sample s;
+            hx_opreport r;
+            int rows;
+            ok(hx_sample_random(op, seed, &s));
+            hx_result e = hx_lab_check_rows(l, op, &s, seed, &r, &rows);
+            ck_assert_msg(!e, "%s\nhtxvk check %s \"%s\" --seed %d --profile %s --device %s", hx_last_message(), op->name,
+                          s.text, (int)seed, hx_profile_name(s.profile), devices[k]);
+            n += rows;
+        }
+        printf("  random   %-18s %.24s: %d runs\n", op->name, hx_dev_get_caps(d)->name, n);
+        hx_lab_free(&l);
+        hx_dev_close(&d);
+    }
+}
+END_TEST
+
 START_TEST(descriptor)
 {
     ck_assert_msg(hx_sig_of(op), "%s: its signature cannot be read", op->name);
@@ -103,6 +132,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(c, gradient, 0, hx_sample_count(op->check));
     tcase_add_loop_test(c, wrong, 0, hx_sample_count(op->wrong));
     tcase_add_loop_test(c, kernel, 0, hx_sample_count(op->check));
+    tcase_add_test(c, random_cases);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

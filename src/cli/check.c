@@ -1,24 +1,33 @@
 // check.c - `htxvk check`: every operator, every derivative and whole models against the fp64
 // references, on the devices of whoever runs it.
+#include <errno.h>
 #include <fnmatch.h>
 #include <jansson.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "../../runtime/file.h"
 #include "../core/opcheck.h"
-#include "../core/plan.h"
 #include "../train/modelcheck.h"
 #include "cli.h"
 
-typedef struct check_opts { int32_t cases; int64_t seed; const char *json; } check_opts;
-#define O(type, member, def, lo, hi, help) \
-    { #member, type, offsetof(check_opts, member), def, lo, hi, help }
+typedef struct check_opts {
+    int32_t cases;
+    int64_t seed;
+    bool quick, full;
+    const char *profile, *json, *junit;
+} check_opts;
+#define O(type, member, def, lo, hi, help) { #member, type, offsetof(check_opts, member), def, lo, hi, help }
 static const hx_field check_fields[] = {
-    O(HX_I32, cases, "0", 0, 1000000,
-      "samples per operator; beyond its list they are repeated with new numbers; 0: the list once"),
-    O(HX_I64, seed, "1", 0, 9e15, "of the random inputs"),
-    O(HX_STR, json, "", 0, 0, "write every result to this file, - for stdout"),
+    O(HX_I32, cases, "0", 0, 10000000, "random cases per operator, however long they take; 0: 200 or 5 seconds"),
+    O(HX_BOOL, quick, "false", 0, 0, "under a minute: at most half a second per operator"),
+    O(HX_BOOL, full, "false", 0, 0, "600 cases per operator, however long they take"),
+    O(HX_I64, seed, "1", 0, 9e15, "of the first case; each has the next one"),
+    O(HX_STR, profile, "uniform", 0, 0, "numbers for SAMPLE: uniform normal ints mixed tiny huge zeros equal nan inf"),
+    O(HX_STR, json, "", 0, 0, "write the results to this file, - for stdout"),
+    O(HX_STR, junit, "", 0, 0, "write the results to this file as JUnit XML"),
     {0}
 };
 #undef O
@@ -28,24 +37,36 @@ enum { MAX_DEVICES = 64 };
 // What one operator did on one device.
 typedef struct tally {
     int    cases, runs, failed;
-    double worst, worst_l2, worst_gradient, ms;
-    char   rows[160], why[512];
+    double worst, worst_l2, l2, worst_gradient, seconds;
+    char   rows[160], why[600], replay[400];
 } tally;
 
 typedef struct work {
     hx_cli           *c;
     const check_opts *o;
+    hx_profile        profile;
+    const char       *sample;              // given on the command line; NULL: lists and random ones
+    int               n_names;             // of c->args that are operators
+    int               most; double seconds;            // cases and time an operator gets
     json_t           *results;             // of the current device
+    const char       *selector;
     bool              print;
     int               failed;
 } work;
 
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static bool chosen(const work *w, const char *name)
 {
-    for (int i = 0; i < w->c->n_args; i++)
+    for (int i = 0; i < w->n_names; i++)
         if (!fnmatch(w->c->args[i], name, 0))
             return true;
-    return !w->c->n_args;
+    return !w->n_names;
 }
 
 static bool chosen_ops(const work *w)
@@ -56,8 +77,8 @@ static bool chosen_ops(const work *w)
     return false;
 }
 
-// The operators, then the models.
-static hx_result check_args(const work *w)
+// Operators and models, then perhaps one sample, which has '=' in it.
+static hx_result check_args(work *w)
 {
     int n = 0;
     const char **names = hx_new(w->c->arena, const char *, hx_n_ops + hx_n_models);
@@ -67,7 +88,10 @@ static hx_result check_args(const work *w)
         names[n++] = hx_ops[i]->name;
     for (int i = 0; i < hx_n_models; i++)
         names[n++] = hx_models[i]->name;
-    for (int k = 0; k < w->c->n_args; k++) {
+    w->n_names = w->c->n_args;
+    if (w->n_names > 1 && strchr(w->c->args[w->n_names - 1], '='))
+        w->sample = w->c->args[--w->n_names];
+    for (int k = 0; k < w->n_names; k++) {
         int hits = 0;
         for (int i = 0; i < n; i++)
             hits += !fnmatch(w->c->args[k], names[i], 0);
@@ -76,13 +100,13 @@ static hx_result check_args(const work *w)
             return hx_fail(HX_E_USAGE, "there is no operator or model '%s'%s%s [E-USAGE]",
                            w->c->args[k], near ? "; did you mean " : "", near ? near : "");
     }
+    if (!hx_profile_find(w->o->profile, &w->profile))
+        return hx_fail(HX_E_USAGE, "there is no profile '%s' [E-USAGE]", w->o->profile);
+    if (w->o->quick && w->o->full)
+        return hx_fail(HX_E_USAGE, "--quick and --full exclude each other [E-USAGE]");
+    w->most = w->o->cases ? w->o->cases : w->o->full ? 600 : w->o->quick ? 60 : 200;
+    w->seconds = w->o->cases || w->o->full ? 1e9 : w->o->quick ? 0.5 : 5;
     return HX_OK;
-}
-
-static void note_failure(tally *t)
-{
-    if (!t->failed++)
-        snprintf(t->why, sizeof t->why, "%s", hx_last_message());
 }
 
 static void add_row_name(tally *t, const char *row)
@@ -92,58 +116,75 @@ static void add_row_name(tally *t, const char *row)
         snprintf(t->rows + used, sizeof t->rows - used, "%s%s", used ? " " : "", row);
 }
 
-static void put_result(const work *w, const hx_op *op, const hx_sample *s, uint64_t seed,
-                       const hx_opreport *r, hx_result res)
+// The first failure of an operator: made smaller, with the command that repeats it.
+static void note_failure(const work *w, hx_lab *l, const hx_op *op, hx_sample s, uint64_t seed, hx_result res, tally *t)
 {
-    json_t *j =
-        json_pack("{ss ss sI ss sf sf sf sb}", "op", op->name, "sample",
-                  s->text + strspn(s->text, " "), "seed", (json_int_t)seed, "row", r->row, "worst",
-                  r->worst, "worst_l2", r->worst_l2, "ms", r->ms, "ok", res == HX_OK);
-    if (j && res)
-        json_object_set_new(j, "message", json_string(hx_last_message()));
-    json_array_append_new(w->results, j ? j : json_null());
+    if (t->failed++)
+        return;
+    snprintf(t->why, sizeof t->why, "%s", hx_last_message());
+    if (l && res == HX_E_CHECK && !w->sample) {
+        hx_opreport r;
+        int rows;
+        hx_sample_shrink(l, op, &s, seed);
+        if (hx_lab_check_rows(l, op, &s, seed, &r, &rows))
+            snprintf(t->why, sizeof t->why, "%s", hx_last_message());
+    }
+    snprintf(t->replay, sizeof t->replay, "htxvk check %s \"%s\" --seed %llu --profile %s%s%s", op->name, s.text,
+             (unsigned long long)seed, hx_profile_name(s.profile), w->selector ? " --device " : "",
+             w->selector ? w->selector : "");
 }
 
-// Every kernel row that the device can run for this sample; the host has one way.
-static hx_result check_rows(const work *w, hx_dev *d, const hx_op *op, const hx_sample *s,
-                            uint64_t seed, tally *t)
+// One case: every kernel row that the device can run for this sample; the host has one way.
+static hx_result check_case(const work *w, hx_lab *l, const hx_op *op, const hx_sample *s, uint64_t seed, tally *t)
 {
-    bool vulkan = !strcmp(hx_dev_get_caps(d)->kind, "vulkan");
-    for (int row = 0; row < (vulkan ? HX_MAX_ROWS : 1); row++) {
-        if (vulkan && !hx_row_usable(d, op, row, s->dim, s->attrs))
-            continue;
-        hx_opreport r = {0};
-        hx_result res = hx_check_kernel(d, op, vulkan ? row : -1, s, seed, &r);
-        if (res && res != HX_E_CHECK)
-            return res;
-        put_result(w, op, s, seed, &r, res);
-        if (res)
-            note_failure(t);
-        add_row_name(t, r.row);
-        t->worst = r.worst > t->worst ? r.worst : t->worst;
-        t->worst_l2 = r.worst_l2 > t->worst_l2 ? r.worst_l2 : t->worst_l2;
-        t->ms += r.ms;
-        t->runs++;
-    }
+    hx_opreport r = {0};
+    int rows = 0;
+    hx_result res = hx_lab_check_rows(l, op, s, seed, &r, &rows);
+    if (res == HX_E_NOMEM || res == HX_E_LOST)
+        return res;
+    if (res)
+        note_failure(w, l, op, *s, seed, res, t);
+    add_row_name(t, r.row);
+    t->worst = fmax(t->worst, r.worst);
+    t->worst_l2 = fmax(t->worst_l2, r.worst_l2);
+    t->l2 = fmax(t->l2, r.l2);
+    t->runs += rows;
+    t->cases++;
     return HX_OK;
 }
 
-static hx_result check_op(const work *w, hx_dev *d, const hx_op *op, bool gradients, tally *t)
+static hx_result check_gradient(const work *w, const hx_op *op, const hx_sample *s, uint64_t seed, tally *t)
 {
-    int n = hx_sample_count(op->check), cases = w->o->cases ? w->o->cases : n;
-    for (int i = 0; i < cases && n > 0; i++) {
-        hx_sample s;
+    double worst = 0;
+    hx_result r = hx_check_gradient(op, s, seed, &worst);
+    if (r && r != HX_E_CHECK)
+        return r;
+    if (r)
+        note_failure(w, NULL, op, *s, seed, r, t);
+    t->worst_gradient = fmax(t->worst_gradient, worst);
+    return HX_OK;
+}
+
+// The operator's own samples, then random ones.
+static hx_result check_op(const work *w, hx_lab *l, const hx_op *op, bool gradients, tally *t)
+{
+    int n = w->sample ? 1 : hx_sample_count(op->check);
+    double start = now();
+    hx_sample s;
+    for (int i = 0; i < n; i++) {
+        HX_TRY(hx_sample_read(op, w->sample ? w->sample : op->check, i, &s));
+        s.random_layout = true;
+        s.profile = w->sample ? w->profile : HX_PROFILE_UNIFORM;
+        if (!w->o->quick || i == 0)
+            HX_TRY(check_case(w, l, op, &s, (uint64_t)w->o->seed + (uint64_t)i, t));
+        if (gradients && s.profile == HX_PROFILE_UNIFORM && (!w->o->quick || now() - start < w->seconds))
+            HX_TRY(check_gradient(w, op, &s, (uint64_t)w->o->seed + (uint64_t)i, t));
+    }
+    start = now();
+    for (int i = 0; i < w->most && !w->sample && now() - start < w->seconds; i++) {
         uint64_t seed = (uint64_t)w->o->seed + (uint64_t)i;
-        HX_TRY(hx_sample_read(op, op->check, i % n, &s));
-        HX_TRY(check_rows(w, d, op, &s, seed, t));
-        double worst = 0;
-        hx_result r = gradients ? hx_check_gradient(op, &s, seed, &worst) : HX_OK;
-        if (r && r != HX_E_CHECK)
-            return r;
-        if (r)
-            note_failure(t);
-        t->worst_gradient = worst > t->worst_gradient ? worst : t->worst_gradient;
-        t->cases++;
+        HX_TRY(hx_sample_random(op, seed, &s));
+        HX_TRY(check_case(w, l, op, &s, seed, t));
     }
     return HX_OK;
 }
@@ -153,12 +194,22 @@ static void print_tally(const hx_op *op, const tally *t, bool gradients)
     char derivative[24] = "";
     if (gradients && op->vjp)
         snprintf(derivative, sizeof derivative, "%.0e", t->worst_gradient);
-    printf("  %-24s %5d %5d %8.1f%% %8.1f%% %8s  %-6s %s\n", op->name, t->cases, t->runs,
-           100 * t->worst, 100 * t->worst_l2, derivative,
-           t->failed ? "FAILED" : t->runs ? "ok" : "-", t->rows);
+    printf("  %-18s %5d %6d %6.0f%% %6.0f%% %8.1e %8s %6.1f  %-6s %s\n", op->name, t->cases, t->runs, 100 * t->worst,
+           100 * t->worst_l2, t->l2, derivative, t->seconds, t->failed ? "FAILED" : t->runs ? "ok" : "-", t->rows);
     if (t->failed)
-        printf("    %s\n", t->why);
+        printf("    %s\n    %s\n", t->why, t->replay);
     fflush(stdout);
+}
+
+static void put_result(const work *w, const hx_op *op, const tally *t)
+{
+    json_t *j = json_pack("{ss si si sf sf sf sf sf ss sb}", "op", op->name, "cases", t->cases, "runs", t->runs, "worst", t->worst,
+        "worst_l2", t->worst_l2, "l2", t->l2, "d_error", t->worst_gradient, "seconds", t->seconds, "rows", t->rows, "ok", !t->failed);
+    if (j && t->failed) {
+        json_object_set_new(j, "message", json_string(t->why));
+        json_object_set_new(j, "replay", json_string(t->replay));
+    }
+    json_array_append_new(w->results, j ? j : json_null());
 }
 
 static void print_model(const hx_model *m, const hx_modelreport *t, bool ok)
@@ -197,30 +248,53 @@ static hx_result check_models(work *w, hx_dev *d, int *failed)
     return HX_OK;
 }
 
-static hx_result check_device(work *w, hx_dev *d, bool gradients)
+static void print_title(const work *w, const hx_dev_caps *k)
 {
-    if (w->print)
-        printf("%s\n", hx_printable(w->c->arena, hx_dev_get_caps(d)->name));
-    if (w->print && chosen_ops(w))
-        printf("  %-24s %5s %5s %9s %9s %8s  %-6s %s\n", "operator", "cases", "runs", "worst", "L2",
-               "d error", "", "kernels");
-    int ops = 0, failed = 0;
+    const char *driver = hx_printable(w->c->arena, k->driver);
+    printf("%s%s%s\n", hx_printable(w->c->arena, k->name), *driver ? ", " : "", driver);
+    if (chosen_ops(w))
+        printf("  %-18s %5s %6s %7s %7s %8s %8s %6s  %-6s %s\n", "operator", "cases", "runs",
+               "worst", "L2", "L2 is", "d error", "s", "", "kernels");
+}
+
+static hx_result check_ops(work *w, hx_lab *l, bool gradients, int *failed)
+{
+    int ops = 0, cases = 0, runs = 0;
+    double start = now();
     for (int i = 0; i < hx_n_ops; i++) {
         tally t = {0};
-        if (!chosen(w, hx_ops[i]->name))
+        if (!chosen(w, hx_ops[i]->name) || hx_ops[i]->view)
             continue;
-        HX_TRY(check_op(w, d, hx_ops[i], gradients, &t));
+        double from = now();
+        HX_TRY(check_op(w, l, hx_ops[i], gradients, &t));
+        t.seconds = now() - from;
+        put_result(w, hx_ops[i], &t);
         if (w->print)
             print_tally(hx_ops[i], &t, gradients);
         ops++;
-        failed += t.failed > 0;
+        cases += t.cases;
+        runs += t.runs;
+        *failed += t.failed > 0;
     }
     if (w->print && ops)
-        printf("  %d operators, %d failed; worst and L2 in parts of the allowed error\n", ops,
-               failed);
-    HX_TRY(check_models(w, d, &failed));
-    w->failed += failed;
+        printf("  %d operators, %d failed; %d cases, %d runs in %.1f s; worst and L2 in parts of "
+               "the allowed error\n", ops, *failed, cases, runs, now() - start);
     return HX_OK;
+}
+
+static hx_result check_device(work *w, hx_dev *d, bool gradients)
+{
+    hx_lab *l = NULL;
+    int failed = 0;
+    if (w->print)
+        print_title(w, hx_dev_get_caps(d));
+    HX_TRY(hx_lab_new(d, &l));
+    hx_result r = check_ops(w, l, gradients, &failed);
+    hx_lab_free(&l);
+    if (!r && !w->sample)
+        r = check_models(w, d, &failed);
+    w->failed += failed;
+    return r;
 }
 
 // Opens one device, checks it, and adds it to the document.
@@ -228,7 +302,7 @@ static hx_result check_selected(work *w, const char *selector, bool gradients, j
 {
     hx_cli one = *w->c;
     hx_dev *d = NULL;
-    one.device = selector;
+    one.device = w->selector = selector;
     HX_TRY(hx_cli_open(&one, NULL, &d));
     const hx_dev_caps *k = hx_dev_get_caps(d);
     w->results = json_array();
@@ -260,6 +334,53 @@ static hx_result check_all(work *w, json_t *devices)
     return HX_OK;
 }
 
+// ---- JUnit ---------------------------------------------------------------------------------
+
+static void put_xml(FILE *f, const char *text)
+{
+    for (; text && *text; text++) {
+        const char *e = *text == '&' ? "&amp;" : *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '"' ? "&quot;" : NULL;
+        if (e)
+            fputs(e, f);
+        else
+            fputc((unsigned char)*text < ' ' ? ' ' : *text, f);
+    }
+}
+
+// A test suite for each device, a test case for each operator.
+static hx_result write_junit(const json_t *j, const char *path)
+{
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return hx_fail(HX_E_IO, "%s: %s [E-IO-WRITE]", path, strerror(errno));
+    size_t i, k;
+    json_t *d, *o;
+    fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n", f);
+    json_array_foreach(json_object_get(j, "devices"), i, d) {
+        fputs(" <testsuite name=\"", f);
+        put_xml(f, json_string_value(json_object_get(d, "name")));
+        fputs("\">\n", f);
+        json_array_foreach(json_object_get(d, "results"), k, o) {
+            const char *why = json_string_value(json_object_get(o, "message"));
+            fprintf(f, "  <testcase classname=\"htxvk.check\" name=\"%s\" time=\"%.3f\"", json_string_value(json_object_get(o, "op")),
+                    json_number_value(json_object_get(o, "seconds")));
+            if (why) {
+                fputs("><failure message=\"", f);
+                put_xml(f, why);
+                fputs("\">", f);
+                put_xml(f, json_string_value(json_object_get(o, "replay")));
+                fputs("</failure></testcase>\n", f);
+            } else {
+                fputs("/>\n", f);
+            }
+        }
+        fputs(" </testsuite>\n", f);
+    }
+    fputs("</testsuites>\n", f);
+    bool bad = ferror(f);
+    return fclose(f) || bad ? hx_fail(HX_E_IO, "%s could not be written whole [E-IO-WRITE]", path) : HX_OK;
+}
+
 static hx_result run(hx_cli *c)
 {
     work w = { .c = c, .o = c->opts };
@@ -270,6 +391,8 @@ static hx_result run(hx_cli *c)
     hx_result r = check_all(&w, json_object_get(j, "devices"));
     if (!r)
         r = hx_cli_json(j, w.o->json);
+    if (!r && *w.o->junit)
+        r = write_junit(j, w.o->junit);
     json_decref(j);
     if (!r && w.failed)
         r = hx_fail(HX_E_CHECK, "%d operators or models are wrong on this machine [E-CHECK]",
@@ -277,8 +400,10 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(check, .args = "[OPERATOR|MODEL]... [--device SEL|all] [--json FILE]",
+HX_CMD(check, .args = "[OPERATOR|MODEL]... [SAMPLE] [--device SEL|all] [--quick|--full]",
        .help = "compare every operator, derivative and model with fp64 references on your devices",
        .opts = check_fields, .opts_size = sizeof(check_opts), .max_args = 1000, .run = run,
-       .more = "OPERATOR or MODEL may be a pattern such as 'attention*'. Exit code 0: all agree, "
-               "8: something does not.\n");
+       .more = "OPERATOR or MODEL may be a pattern such as 'attn*'; SAMPLE, such as \"R=33 C=257 -b\",\n"
+               "is one case. Other cases are random: shapes, attributes, optional arguments, row\n"
+               "distances, kinds of numbers. A failure is made smaller and printed with the command\n"
+               "that repeats it. Exit code 0: all agree, 8: something does not.\n");

@@ -107,6 +107,9 @@ const hx_sig *hx_sig_of(const hx_op *op)
     for (int i = 0; parsed && i < hx_n_ops; i++)
         if (hx_ops[i] == op)
             return parsed[i].n_out ? &parsed[i] : NULL;
+    for (int i = 0; parsed && i < hx_n_ops; i++)
+        if (hx_ops[i]->sig && hx_ops[i]->sig == op->sig && hx_ops[i]->attrs == op->attrs && parsed[i].n_out)
+            return &parsed[i];
     return NULL;
 }
 

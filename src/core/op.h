@@ -55,6 +55,7 @@ typedef struct hx_row {
     const char *grid;                      // workgroups, overrides hx_op.grid
     const char *spec;                      // specialization constants: "64, D/heads"
     bool      (*fits)(const int64_t *dim, const void *attrs);
+    const struct hx_spirv *module;         // NULL: the one of this name; tests put broken ones here
 } hx_row;
 
 struct hx_op {
@@ -84,6 +85,12 @@ struct hx_op {
                                            // given unless named after '-': "R=3 C=5 -b -h"
     const char *wrong;                     // "R=3 C=5 g=[4]: argument g does not fit"
     const char *bench;
+    // For random samples: words such as "D=heads..heads*64:heads" (range and step), "K=8|33", set in
+    // this order after all other sizes; "-huge" rules a profile of opcheck.h out. NULL: any sizes.
+    const char *fuzz;
+    // Expression: 1 differences, sums and products only, so that small integers give exact results;
+    // 3 the same without minus signs; 2 moves bits; 0 or less: none of these.
+    const char *exact;
     // Fills int32 (and special) inputs for tests: returns the value of element i of input `arg`.
     // NULL: int inputs get 0. `rnd` is uniform 32 bits.
     real      (*fill)(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
@@ -110,7 +117,8 @@ extern const int hx_n_spirvs;
 const hx_spirv *hx_spirv_find(const char *name);
 
 hx_result hx_sig_parse(const hx_op *op, hx_sig *out);
-const hx_sig *hx_sig_of(const hx_op *op);  // parsed once, kept for the process; NULL if malformed
+// Parsed once, kept for the process; NULL if malformed. A copy of an operator has that of the original.
+const hx_sig *hx_sig_of(const hx_op *op);
 int       hx_sig_arg(const hx_sig *s, const char *name);       // -1 if there is none
 // Value of an expression over dims and attributes; '/' rounds up.
 int64_t   hx_eval(const char *expr, const hx_op *op, const int64_t *dim, const void *attrs);

@@ -302,24 +302,26 @@ static int n_rows(const hx_op *op)
     return n;
 }
 
-static bool usable(const hx_dev_caps *c, const hx_row *r, const int64_t *dim, const void *attrs)
+static const hx_spirv *module_of(const hx_row *r) { return r->module ? r->module : hx_spirv_find(r->name); }
+
+static bool usable(uint32_t has, const hx_row *r, const int64_t *dim, const void *attrs)
 {
-    return !(r->needs & ~c->has) && (!r->fits || r->fits(dim, attrs)) && hx_spirv_find(r->name);
+    return !(r->needs & ~has) && (!r->fits || r->fits(dim, attrs)) && module_of(r);
 }
 
 bool hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs)
 {
-    return row < n_rows(op) && usable(hx_dev_get_caps(d), &op->kernels[row], dim, attrs);
+    uint32_t has = hx_dev_get_caps(d)->has | HX_CAP_GPU;
+    return row < n_rows(op) && usable(has, &op->kernels[row], dim, attrs);
 }
 
 static const hx_row *choose_row(const hx_dev_caps *c, const hx_node *n, int force)
 {
     const hx_row *best = NULL;
     for (int i = 0; i < n_rows(n->op); i++) {
-        bool ok = usable(c, &n->op->kernels[i], n->dim, n->attrs);
-        if (ok && i == force)
+        if (i == force && usable(c->has | HX_CAP_GPU, &n->op->kernels[i], n->dim, n->attrs))
             return &n->op->kernels[i];
-        if (ok)
+        if (usable(c->has, &n->op->kernels[i], n->dim, n->attrs))
             best = &n->op->kernels[i];
     }
     return best;
@@ -447,7 +449,7 @@ static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
         s->row = choose_row(c, n, p->tape->force_row);
         if (!s->row)
             return hx_fail(HX_E_NODEVICE, "%s has no kernel that '%s' can run [E-KERNEL]", n->op->name, c->name);
-        const hx_spirv *m = hx_spirv_find(s->row->name);
+        const hx_spirv *m = module_of(s->row);
         int64_t spec[HX_MAX_SPEC];
         s->kernel.name = m->name;
         s->kernel.spirv = m->words;

@@ -49,5 +49,6 @@ hx_result hx_plan_record(const hx_plan *p, hx_memory *const mem[HX_N_PLACES],
                          const int64_t shift[HX_N_PLACES], double cut_flops, hx_prog *prog);
 // One line per step, for people and golden files; allocated in `a`.
 char     *hx_plan_dump(const hx_plan *p, hx_arena *a);
-// Can this device run this row of the operator: needs met, module built in, shape accepted?
+// Can this device run this row of the operator when forced to: needs met, module built in, shape
+// accepted? HX_CAP_GPU is a preference that no device lacks.
 bool      hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs);

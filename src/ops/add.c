@@ -52,6 +52,7 @@ HX_OP(add,
     .kernels = { { "add" } },
     .check = "R=1 C=1; R=3 C=257; R=70 C=33",
     .wrong = "R=3 C=5 y=[3,4]: argument y does not fit",
+    .exact = "3",
     .bench = "R=4096 C=512");
 
 hx_t t_add(hx_t x, hx_t y)
@@ -93,6 +94,7 @@ HX_OP(scale,
     .grid = "R*C/256", .alias = "y=x",
     .kernels = { { "scale" } },
     .check = "R=1 C=1 s=2; R=3 C=257 s=-0.37; R=70 C=33 s=0",
+    .exact = "1",
     .bench = "R=4096 C=512 s=0.5");
 
 hx_t t_scale(hx_t x, float s)
@@ -138,6 +140,7 @@ HX_OP(axpy,
     .grid = "R*C/256", .terms = "2", .flops = "2*R*C", .alias = "z=y",
     .kernels = { { "axpy" } },
     .check = "R=1 C=1 s=2; R=3 C=257 s=-0.37; R=70 C=33 s=0.5",
+    .exact = "1",
     .bench = "R=4096 C=512 s=0.5");
 
 hx_t t_axpy(hx_t x, hx_t y, float s)
@@ -170,4 +173,5 @@ HX_OP(copy,
     .grid = "R*C/256", .flops = "0",
     .kernels = { { "copy" } },
     .check = "R=1 C=1; R=3 C=257; R=70 C=33",
+    .exact = "2",
     .bench = "R=4096 C=512");

@@ -181,7 +181,9 @@ HX_OP(attn_delta,
     .flops = "2*B*T*D", .kernels = { { "attn_delta" } },
     .check = "B=1 T=1 D=2 heads=1 -dl; B=2 T=33 D=60 heads=3; B=1 T=70 D=256 heads=1 -dl;"
              "B=3 T=5 D=34 heads=2",
-    .wrong = "B=1 T=4 D=6 heads=4: heads must divide", .bench = "B=2 T=2048 D=512 heads=8 -dl");
+    .wrong = "B=1 T=4 D=6 heads=4: heads must divide",
+    .fuzz = "heads=1..5 D=heads..heads*256:heads", .exact = "1",
+    .bench = "B=2 T=2048 D=512 heads=8 -dl");
 
 // dl belongs to l as dy belongs to y: p_ij is what l_i gains from s_ij, so dl is taken off e
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)

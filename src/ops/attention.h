@@ -41,6 +41,12 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
     "B=1 T=65 D=64 heads=1 w=31; B=1 T=66 D=128 heads=2 w=32; B=1 T=67 D=60 heads=3 w=33;"       \
     "B=1 T=40 D=128 heads=1 w=15; B=1 T=33 D=256 heads=2 w=40; B=1 T=21 D=200 heads=1 w=9;"      \
     "B=1 T=130 D=20 heads=1 w=64; B=1 T=200 D=64 heads=1 axial=3 w=17; B=1 T=19 D=14 heads=2 w=5"
+// Head widths are few: each makes pipelines of its own. What a query does not see is multiplied
+// with 0 where it shares a tile with what is seen, and a score of -infinity is a very small one:
+// NaN and infinity in k and v may reach, or spare, other tokens of their tile.
+#define ATTN_FUZZ                                                                                \
+    "heads=1..4 D=heads*5|heads*16|heads*64|heads*66|heads*200"                                  \
+    " axial=1..5 w=0..T+1 -nan -inf"
 #define ATTN_WRONG                                                                               \
     "B=1 T=4 D=6 heads=4: heads must divide; B=1 T=4 D=600 heads=2: at most 256"
 #define ATTN_BENCH "B=2 T=2048 D=512 heads=8 w=32; B=2 T=2048 D=512 heads=8 axial=4 w=64"
@@ -85,8 +91,9 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] dy:[B,T,D] l[B,heads,T] e[B,heads,T] "             \
                "-> dq:[B,T,D]",                                                                  \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dq_ref,            \
-        .wrong_if = attn_wrong, .host = NAME##_dq_host, .terms = "T+D/heads",                    \
+        .wrong_if = attn_wrong, .host = NAME##_dq_host, .terms = "T+2*D/heads+8",                \
         .flops = FLOPS("6"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
+        .fuzz = ATTN_FUZZ " -huge",                                                              \
         .kernels = {                                                                             \
             ATTN_ROW("attn_" #NAME "_dq", 0, 8, "8, 8, 8, 4", NAME##_small),                     \
             ATTN_ROW("attn_" #NAME "_dq", 0, 32, "32, 32, 8, 4", NAME##_small_64),               \
@@ -102,8 +109,9 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] dy:[B,T,D] l[B,heads,T] e[B,heads,T] "             \
                "-> dk:[B,T,D] dv:[B,T,D]",                                                       \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dkv_ref,           \
-        .wrong_if = attn_wrong, .host = NAME##_dkv_host, .terms = "T+D/heads",                   \
+        .wrong_if = attn_wrong, .host = NAME##_dkv_host, .terms = "T+2*D/heads+8",               \
         .flops = FLOPS("8"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
+        .fuzz = ATTN_FUZZ " -huge",                                                              \
         .kernels = {                                                                             \
             ATTN_ROW("attn_" #NAME "_dkv", 0, 8, "4, 8, 8, 4", NAME##_small),                    \
             ATTN_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 4", NAME##_small_64),              \
@@ -122,8 +130,9 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .source = "Attention Is All You Need, Vaswani et al. 2017, eq. 1",                       \
         .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] -> y:[B,T,D] l[B,heads,T]",                        \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_ref,               \
-        .vjp = NAME##_vjp, .wrong_if = attn_wrong, .host = NAME##_host, .terms = "T+D/heads",    \
+        .vjp = NAME##_vjp, .wrong_if = attn_wrong, .host = NAME##_host, .terms = "T+D/heads+8",  \
         .flops = FLOPS("4"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
+        .fuzz = ATTN_FUZZ,                                                                       \
         .kernels = {                                                                             \
             ATTN_ROW("attn_" #NAME, 0, 8, "8, 16, 8, 4", NAME##_small),                          \
             ATTN_ROW("attn_" #NAME, 0, 32, "32, 32, 8, 4", NAME##_small_64),                     \

@@ -88,6 +88,7 @@ HX_OP(spread,
     .kernels = { { "spread" } },
     .check = "P=1 C=1 n=1 G=1; P=3 C=257 n=8 G=3; P=2 C=33 n=256 G=128",
     .wrong = "P=3 C=4 n=10 G=3: number of rows",
+    .fuzz = "G=1..300 n=P*G-G+1..P*G", .exact = "2",
     .bench = "P=64 C=512 n=8192");
 
 // ---- colsum --------------------------------------------------------------------------------
@@ -104,6 +105,7 @@ HX_OP(colsum,
     .grid = "R/G*C/256", .terms = "G", .flops = "R*C",
     .kernels = { { "colsum" } },
     .check = "R=1 C=1; R=129 C=1; R=300 C=33; R=7 C=257 G=2; R=64 C=5 G=64",
+    .fuzz = "G=1..300", .exact = "3",
     .bench = "R=8192 C=512");
 
 hx_t t_colsum(hx_t x)

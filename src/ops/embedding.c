@@ -159,6 +159,7 @@ HX_OP(embedding_bwd,
     .check = "B=1 N=1 T=1 D=1 rows=1; B=2 N=7 T=6 D=33 rows=5 -c; B=3 N=300 T=300 D=40 rows=3; "
              "B=40 N=33 T=31 D=70 rows=2; B=1 N=9 T=5 D=257 rows=4100",
     .wrong = "B=1 N=3 T=4 D=5 rows=2: more tokens are taken than a sequence has",
+    .fuzz = "D=1..300 T=1..N rows=1..64", .exact = "3",
     .bench = "B=4 N=1025 T=1024 D=256 rows=256; B=4 N=1025 T=1024 D=512 rows=20000");
 
 static void embedding_vjp(const hx_node *n, hx_t *d)
@@ -177,6 +178,7 @@ HX_OP(embedding,
     .kernels = { { "embedding" } },
     .check = "B=1 N=1 V=1 D=1 take=1; B=2 N=9 V=5 D=33 take=8; B=3 N=70 V=300 D=130 take=70",
     .wrong = "B=1 N=3 V=2 D=5 take=4: more tokens are taken than a sequence has",
+    .fuzz = "take=1..N", .exact = "2",
     .bench = "B=4 N=1025 V=256 D=512 take=1024");
 
 hx_t t_embedding(hx_t ids, hx_t e, int64_t take)

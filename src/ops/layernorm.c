@@ -185,6 +185,7 @@ HX_OP(layernorm_bwd,
              "B=3 T=7 D=3 shift=1 -c -q;"
              "B=2 T=19 D=33 shift=4; B=2 T=5 D=257 -c; B=1 T=2 D=1030 shift=1; B=1 T=40 D=64",
     .fill = layernorm_bwd_fill,
+    .fuzz = "shift=0..T+2",
     .bench = "B=4 T=1024 D=512 shift=1; B=1 T=8192 D=1024");
 
 static void layernorm_vjp(const hx_node *n, hx_t *d)
@@ -212,6 +213,7 @@ HX_OP(layernorm,
     .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -b; B=2 T=3 D=2 shift=5; B=3 T=7 D=3 shift=1 -b;"
              "B=2 T=19 D=33 shift=4; B=2 T=5 D=257; B=1 T=2 D=1030 shift=1",
     .wrong = "B=2 T=3 D=5 g=[4]: argument g does not fit",
+    .fuzz = "shift=0..T+2 D=1|3..2100",
     .bench = "B=4 T=1024 D=512 shift=1; B=1 T=8192 D=1024");
 
 hx_t t_layernorm(hx_t x, hx_t g, hx_t b, int shift)

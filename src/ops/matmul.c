@@ -79,6 +79,7 @@ HX_OP(matmul_nn,
     .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
              " M=260 K=9 N=520; M=1030 K=5 N=770 -c",
     .wrong = "M=3 K=5 N=4 b=[4,4]: argument b does not fit",
+    .exact = "3",
     .bench = "M=4096 K=2048 N=512; M=512 K=512 N=512");
 
 // ---- y = a^T b + c ------------------------------------------------------------------------
@@ -141,4 +142,5 @@ HX_OP(matmul_tn,
     .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
              " M=260 K=9 N=520; M=1030 K=5 N=770 -c",
     .wrong = "M=3 K=5 N=4 b=[4,4]: argument b does not fit",
+    .exact = "3",
     .bench = "M=2048 K=4096 N=512; M=512 K=512 N=512");

@@ -96,6 +96,7 @@ HX_OP(repeat_bwd,
     .kernels = { { "repeat_bwd" } },
     .check = "B=1 M=1 D=1 n=1; B=2 M=7 D=3 n=7 -c; B=2 M=7 D=70 n=4 s=2; B=3 M=5 D=33 n=3 s=4",
     .wrong = "B=1 M=2 D=5 n=2 c=[1,3,5]: argument c does not fit",
+    .fuzz = "s=1..9 n=1..M/s+3", .exact = "3",
     .bench = "B=4 M=1024 D=256 n=256 s=4");
 
 static void repeat_vjp(const hx_node *n, hx_t *d)
@@ -113,6 +114,7 @@ HX_OP(repeat,
     .kernels = { { "repeat" } },
     .check = "B=1 M=1 D=1 n=1; B=2 M=7 D=3 n=7; B=2 M=4 D=70 n=7 s=2; B=3 M=5 D=33 n=9 s=4",
     .wrong = "B=1 M=2 D=5 n=7 s=3: the result has more tokens than the repeats",
+    .fuzz = "s=1..9 n=1..M*s", .exact = "2",
     .bench = "B=4 M=256 D=256 n=1024 s=4");
 
 hx_t t_repeat(hx_t x, int64_t n, int s)
@@ -191,6 +193,7 @@ HX_OP(take_bwd,
     .kernels = { { "take_bwd" } },
     .check = "B=1 M=1 D=1 n=1; B=2 M=3 D=3 n=7; B=2 M=4 D=70 n=7 s=2; B=3 M=3 D=33 n=9 s=4",
     .wrong = "B=1 M=2 D=5 n=2 dy=[2,5]: argument dy does not fit",
+    .fuzz = "s=1..9 n=1..M*s+3", .exact = "2",
     .bench = "B=4 M=256 D=256 n=1024 s=4");
 
 static void take_vjp(const hx_node *n, hx_t *d)
@@ -208,6 +211,7 @@ HX_OP(take,
     .kernels = { { "take" } },
     .check = "B=1 M=1 D=1 n=1; B=2 M=7 D=3 n=3; B=2 M=7 D=70 n=4 s=2; B=3 M=9 D=33 n=3 s=4",
     .wrong = "B=1 M=9 D=5 n=4 s=3: the last token taken is not there",
+    .fuzz = "s=1..9 n=1..M/s", .exact = "2",
     .bench = "B=4 M=1024 D=256 n=256 s=4");
 
 hx_t t_take(hx_t x, int64_t m, int s)

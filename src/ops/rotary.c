@@ -87,6 +87,7 @@ HX_OP(rotary_dcs,
     .wrong = "B=1 T=4 D=8 positions=4 heads=3: must divide;"
              "B=1 T=4 D=6 positions=4 heads=2: even number;"
              "B=1 T=9 D=8 positions=4 axial=2: fewer positions",
+    .fuzz = "heads=1..5 D=heads*2..heads*256:heads*2 axial=1..5 positions=T/axial..T/axial+3", .exact = "1",
     .bench = "B=2 T=2048 D=512 positions=2048 heads=8");
 
 // The matrix of each pair is c times a turn, so its transpose has the opposite s.
@@ -138,6 +139,7 @@ HX_OP(rotary,
              "B=1 T=5 D=512 P=8 K=256 heads=2 axial=4",
     .wrong = "B=1 T=4 D=8 P=4 K=6: heads times as wide; B=1 T=4 D=3 P=4 K=3: even number;"
              "B=1 T=9 D=8 P=4 K=8 axial=2: fewer positions",
+    .fuzz = "heads=1..5 K=2..256:2 D=heads*K axial=1..5 P=T/axial..T/axial+3", .exact = "1",
     .bench = "B=2 T=2048 D=512 P=2048 K=64 heads=8");
 
 hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial)

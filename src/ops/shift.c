@@ -90,6 +90,7 @@ HX_OP(shift_bwd,
     .grid = "B*T*D/1024",
     .kernels = { { "shift_bwd" } },
     .check = SAMPLES "; B=2 T=9 D=6 shift=2 -c",
+    .fuzz = "shift=0..T+2", .exact = "3",
     .bench = "B=4 T=1024 D=512 shift=1");
 
 static void shift_vjp(const hx_node *n, hx_t *d)
@@ -106,6 +107,7 @@ HX_OP(shift,
     .grid = "B*T*D/1024",
     .kernels = { { "shift" } },
     .check = SAMPLES,
+    .fuzz = "shift=0..T+2", .exact = "2",
     .bench = "B=4 T=1024 D=512 shift=1");
 
 hx_t t_shift(hx_t x, int shift)

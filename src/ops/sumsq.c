@@ -49,6 +49,7 @@ HX_OP(sumsq,
     .kernels = { { "sumsq" } },
     .check = "N=1; N=4096; N=4097; N=20000; N=70001",
     .wrong = "N=4 g=[2,2]: argument g does not fit",
+    .fuzz = "N=1..40000", .exact = "3",
     .bench = "N=16777216");
 
 hx_t t_sumsq(hx_t g)

@@ -131,6 +131,7 @@ HX_OP(fold,
     .check = "B=1 M=1 W=1 n=1 k=1; B=2 M=7 W=6 n=7 k=2 -c; B=2 M=5 W=132 n=9 k=4 stride=2; "
              "B=3 M=3 W=24 n=20 k=8 stride=8; B=2 M=4 W=9 n=10 k=3 stride=3",
     .wrong = "B=1 M=2 W=5 n=2 k=2: columns of u are no multiple of k",
+    .fuzz = "n=1..70 k=1..9 stride=1..9 M=n/stride W=k..k*40:k", .exact = "3",
     .bench = "B=4 M=1024 W=2048 n=1024 k=8");
 
 static void unfold_vjp(const hx_node *n, hx_t *d)
@@ -151,6 +152,7 @@ HX_OP(unfold,
     .check = "B=1 T=1 D=1 k=1; B=2 T=7 D=3 k=2; B=2 T=9 D=33 k=4 stride=2; "
              "B=3 T=20 D=3 k=8 stride=8; B=1 T=3 D=70 k=5",
     .wrong = "B=1 T=2 D=3 k=2 x=[2,3]: argument x does not fit",
+    .fuzz = "k=1..9 stride=1..9", .exact = "2",
     .bench = "B=4 T=1024 D=256 k=8");
 
 hx_t t_unfold(hx_t x, int k, int stride)

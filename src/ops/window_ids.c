@@ -63,6 +63,7 @@ HX_OP(window_ids,
     .check = "B=1 N=1 m=1; B=2 N=7 m=6 offset=1; B=3 N=10 m=5 width=4 stride=2 offset=-3; "
              "B=2 N=300 m=300 width=8 offset=-7",
     .wrong = "B=2 N=7 m=6 ids=[7]: argument ids does not fit",
+    .fuzz = "m=1..N+3 width=1..9 stride=1..9 offset=0-9..9", .exact = "2",
     .bench = "B=4 N=1025 m=1024 width=8 offset=-7");
 
 hx_t t_window_ids(hx_t ids, int64_t m, int width, int stride, int offset)
