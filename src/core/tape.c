@@ -720,7 +720,8 @@ static hx_t reread(hx_t x)
     hx_node n = t->node[v->node];
     hx_t in[HX_MAX_ARGS], out[HX_MAX_ARGS];
     int first = t->n_node;
-    if (n.op->again && output_index(&n, x.id) == n.n_in) {
+    // the short way only where the operator has one: a product without an activation is made anew
+    if (n.op->again && n.op->cheap(&n) && output_index(&n, x.id) == n.n_in) {
         hx_t again = n.op->again(&n);
         if (t->err)
             return poison(t);
