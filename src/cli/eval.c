@@ -70,14 +70,17 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
         printf("checkpoint       %s\n", l->dir);
         printf("protocol         %lld windows of %lld predictions, each from an empty context\n",
                (long long)e->windows, (long long)e->seq_len);
-        printf("predicted bytes  %lld\nbits per byte    %.4f\nperplexity       %.4f\n"
-               "loss             %.4f nats\n",
-               (long long)e->tokens, bits, exp(e->ce), e->loss);
+        printf("predicted bytes  %lld\nbits per byte    %.4f\nperplexity       %.4f\n",
+               (long long)e->tokens, bits, exp(e->ce));
+        if (isfinite(e->loss))
+            printf("loss             %.4f nats\n", e->loss);
     }
-    json_t *j = json_pack("{ss sI sI sI sf sf sf sf}", "checkpoint", l->dir, "windows",
+    json_t *j = json_pack("{ss sI sI sI sf sf sf}", "checkpoint", l->dir, "windows",
                           (json_int_t)e->windows, "seq_len", (json_int_t)e->seq_len, "tokens",
                           (json_int_t)e->tokens, "bpc", bits, "perplexity", exp(e->ce), "ce_loss",
-                          e->ce, "loss", e->loss);
+                          e->ce);
+    if (isfinite(e->loss))
+        json_object_set_new(j, "loss", json_real(e->loss));
     hx_result r = hx_cli_json(j, o->json);
     json_decref(j);
     return r;

@@ -43,7 +43,11 @@ static hx_result run_batch(const work *w, hx_pass *p, int64_t at, int64_t batch,
                        (long long)at);
     double weight = (double)(batch * n);
     w->out->ce += ce * weight;
-    w->out->loss += loss * weight;
+    // the objective of a last, short window may not exist
+    if (isfinite(loss)) {
+        w->out->loss += loss * weight;
+        w->out->in_loss += batch * n;
+    }
     w->out->tokens += batch * n;
     w->out->windows += batch;
     if (w->tick)
@@ -95,6 +99,6 @@ hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const h
         r = run_many(&w, rest > 0, 1, rest, &at);
     free(w.ids);
     out->ce /= (double)all;
-    out->loss /= (double)all;
+    out->loss = out->in_loss ? out->loss / (double)out->in_loss : NAN;
     return r;
 }

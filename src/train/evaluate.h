@@ -8,7 +8,8 @@
 typedef struct hx_evaluation {
     int64_t seq_len, windows, tokens;      // tokens: how many were predicted
     double  ce;                            // mean cross entropy, nats per token
-    double  loss;                          // mean optimised total, nats
+    double  loss;                          // mean optimised total, nats; NaN: it does not exist
+    int64_t in_loss;                       // tokens of the windows where it exists
 } hx_evaluation;
 // `params` has the parameters. batch windows run at once. tick (may be NULL) hears of progress.
 // HX_E_INPUT: the span has fewer than two bytes. HX_E_NUMERIC: a loss is not finite.
