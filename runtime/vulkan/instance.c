@@ -95,7 +95,9 @@ static hx_result create(hx_vk *d, const VkInstanceCreateInfo *info, VkInstance *
                         const char **note)
 {
     VkResult r = HX_VK_CALL(vkCreateInstance(info, NULL, out));
-    if (r == VK_ERROR_INCOMPATIBLE_DRIVER) {
+    // loaders say that memory is out when they cannot parse a driver's file
+    bool named = getenv("VK_DRIVER_FILES") || getenv("VK_ICD_FILENAMES");
+    if (r == VK_ERROR_INCOMPATIBLE_DRIVER || (r == VK_ERROR_OUT_OF_HOST_MEMORY && named)) {
         *note = no_driver_note();
         return hx_fail(HX_E_NODEVICE, "%s [E-VK-NODRIVER]", *note);
     }
