@@ -32,6 +32,9 @@ hx_result hx_fail(hx_result r, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    // one line, and nothing in it that a terminal would obey
+    for (char *s = text; *s; s++)
+        *s = (unsigned char)*s < ' ' || *s == 0x7f ? '?' : *s;
     memcpy(message, text, strlen(text) + 1);
     return r;
 }
