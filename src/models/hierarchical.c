@@ -86,6 +86,9 @@ static hx_result check_hierarchy(const hierarchical_conf *k, int h)
 
 static hx_result find_predict(hierarchical_conf *k)
 {
+    if (k->predict_hierarchy.n > 1)
+        return hx_fail(HX_E_INPUT, "model.predict_hierarchy has %d values, one hierarchy predicts [E-MODEL]",
+            k->predict_hierarchy.n);
     int32_t want = k->predict_hierarchy.n ? k->predict_hierarchy.v[0] : HX_NULL;
     k->predict = -1;
     for (int h = 0; h < k->K; h++)

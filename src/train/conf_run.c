@@ -157,6 +157,22 @@ static hx_result read_every(const hx_conf *root, hx_run_conf *c)
     return HX_OK;
 }
 
+// A prompt that the model cannot take is found before training, not at the first sample.
+static hx_result check_prompt(const hx_conf *root, const hx_run_conf *c)
+{
+    int64_t V = c->model->size ? c->model->size(c->model_conf, "num_tokens") : 0;
+    for (const char *s = c->sample.prompt; V > 0 && *s; s++)
+        if ((unsigned char)*s >= V) {
+            const hx_conf *at = hx_conf_get(hx_conf_get(root, "sample"), "prompt");
+            return hx_conf_fail(at ? at : root,
+                                "sample.prompt: byte %d at offset %lld is no token: the model has "
+                                "%lld (0 to %lld) [E-TOKEN-RANGE]",
+                                (unsigned char)*s, (long long)(s - c->sample.prompt), (long long)V,
+                                (long long)V - 1);
+        }
+    return HX_OK;
+}
+
 // Relative paths become absolute, so that the copy inside the run directory means the same files.
 static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
 {
@@ -188,6 +204,7 @@ static hx_result check(const hx_conf *root, hx_run_conf *c)
     HX_TRY(check_split(root, c));
     HX_TRY(check_optim(root, c));
     HX_TRY(read_every(root, c));
+    HX_TRY(check_prompt(root, c));
     int64_t len = c->model->size ? c->model->size(c->model_conf, "seq_len") : 0;
     if (!c->train.seq_len && (len < 1 || len > INT32_MAX))
         return hx_conf_fail(
@@ -225,9 +242,13 @@ static hx_result from_tree(hx_arena *arena, const hx_conf *root, const char *bas
     for (const hx_conf *k = root->first; k; k = k->next)
         if (!section(k->key) && strcmp(k->key, "model"))
             return unknown_section(arena, k);
-    for (const hx_section *s = hx_sections; s->name; s++)
-        HX_TRY(hx_conf_fill(arena, hx_conf_get(root, s->name), s->name, s->fields,
-                            (char *)c + s->offset, NULL));
+    // a section that is not there is an empty one, in messages of this file
+    const hx_conf none = { .kind = HX_NODE_MAP, .file = root->file };
+    for (const hx_section *s = hx_sections; s->name; s++) {
+        const hx_conf *map = hx_conf_get(root, s->name);
+        HX_TRY(hx_conf_fill(arena, map ? map : &none, s->name, s->fields, (char *)c + s->offset,
+                            NULL));
+    }
     const hx_conf *model = hx_conf_get(root, "model"), *arch = hx_conf_get(model, "arch");
     if (!arch)
         return hx_conf_fail(model ? model : root,
