@@ -213,8 +213,23 @@ static hx_result record_slot(hx_engine *e, slot *q, double cut)
     return HX_OK;
 }
 
+// What is too large for the device whatever the plan says is refused before planning, which takes
+// long for such a model.
+static hx_result check_params(const hx_engine *e)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(e->dev);
+    int64_t params = e->net->params->bytes, all = INT64_MAX;
+    if ((hx_mul(params, 4, &all) && all <= c->memory_bytes) || c->memory_bytes <= 0)
+        return HX_OK;
+    return hx_fail(HX_E_NOMEM,
+                   "parameters, gradients and optimizer need %s on '%s', which has %s: make the "
+                   "model smaller [E-NOMEM]",
+                   mib(e->arena, all), c->name, mib(e->arena, c->memory_bytes));
+}
+
 static hx_result build(hx_engine *e)
 {
+    HX_TRY(check_params(e));
     e->n_prog = (int)e->k.accumulate + 1;
     HX_TRY(make_plans(e));
     HX_TRY(check_fit(e));
