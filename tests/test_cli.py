@@ -174,6 +174,10 @@ class Cli(unittest.TestCase):
         r = self.ok('check', 'add', '--device', 'host', env=NO_DRIVER)
         self.assertEqual(r.stderr, b'')
 
+    def test_damaged_driver_file(self):
+        env = dict.fromkeys(NO_DRIVER, self.put('bad.json', '{'))
+        self.fails(4, 'VK_DRIVER_FILES', 'check', 'add', '--device', '0', env=env)
+
     def test_validation(self):
         """A training, a generation and a check under Vulkan's validation layer: no remarks."""
         kinds = [d['kind'] for d in json.loads(self.ok('devices', '--json').stdout)['devices'] if d['usable']]
@@ -220,6 +224,9 @@ class Cli(unittest.TestCase):
                'arch: hierarchical': ('arch: hierarchic', ['hierarchic']),
                'hierarchies: [1, 4]': ('hierarchies: [1, 3]', ['hierarchies']),
                'window_sizes: [8, null]': ('window_sizes: [8]', ['window_sizes']),
+               '  depth: 1': ('  depth: 1\n  predict_hierarchy: [1, 4]', ['predict_hierarchy', '2 values']),
+               'sample: {every: 0}': ('sample: {prompt: "\u00e4"}', ['c.yaml:16:', 'byte 195', '128']),
+               'data: {train: [text.txt], split: [0.8, 0.1, 0.1]}': ('', ['c.yaml: ', "'data.train'"]),
                'dim: [16, 24]': ('dim: [16, 24', ['c.yaml:'])}
         for old, (new, says) in bad.items():
             self.put('c.yaml', CONFIG.replace(old, new))
@@ -228,6 +235,8 @@ class Cli(unittest.TestCase):
         self.put('c.yaml', CONFIG)
         self.fails(2, ['train.setps', "'steps'"], 'plan', 'c.yaml', '--set', 'train.setps=3')
         self.fails(2, 'steps', 'plan', 'c.yaml', '--set', 'train.steps=some')
+        # a message is one line whatever it quotes
+        self.fails(2, ["'a?b'", 'a\\x0ab'], 'plan', 'c.yaml', '--set', 'train.steps=a\nb')
         self.fails(3, 'missing.yaml', 'train', 'missing.yaml')
         self.fails(3, 'config.yaml', 'train', '.')
         self.assertEqual(sorted(os.listdir(self.dir)), ['c.yaml', 'text.txt'])
@@ -242,6 +251,8 @@ class Cli(unittest.TestCase):
             self.assertIn(b'error: ', r.stderr)
         self.fails(6, ['MiB', 'activations', 'fits with train.batch='], 'train', 'c.yaml', '--device', 'host',
                    *sets('train.batch=8192', 'model.dim=[1024, 1024]', 'model.depth=32'))
+        # refused before the plan of such a model, which takes minutes
+        self.fails(6, 'MiB', 'train', 'c.yaml', '--device', 'host', *sets('model.dim=4096', 'model.depth=4096'))
         self.assertFalse(os.path.exists(self.at('runs')))
 
     def test_text(self):
@@ -290,6 +301,26 @@ class Cli(unittest.TestCase):
         self.assertRegex(out.stdout.decode(), r'^runs/c-\d{8}-\d{6}\n$')
         self.assertEqual(out.stderr, b'')
         self.assertEqual(os.listdir(self.at('runs')), [out.stdout.decode().strip()[5:]])
+
+    def test_one_token(self):
+        """The prediction loss needs two tokens of a hierarchy: said in training, left out of an evaluation's sum."""
+        self.fails(5, ['ar_loss', 'train.seq_len'], 'train', 'c.yaml', '--out', 'short', '--device', 'host',
+                   '--set', 'train.seq_len=1')
+        self.train()
+        self.put('34.txt', 'thirty-four bytes are here to read')
+        e = json.loads(self.ok('eval', 'run', '--data', '34.txt', '--device', 'host', '--json').stdout)
+        self.assertEqual((e['windows'], e['tokens']), (2, 33))
+        self.assertGreater(e['loss'], e['ce_loss'])
+        self.put('2.txt', 'ab')
+        e = json.loads(self.ok('eval', 'run', '--data', '2.txt', '--device', 'host', '--json').stdout)
+        self.assertNotIn('loss', e)
+
+    def test_file_size_limit(self):
+        """A checkpoint that the limit on file sizes forbids is a message, not a signal."""
+        shell = f'ulimit -f 10; exec {HTXVK} train c.yaml --out small --device host'
+        r = subprocess.run(['bash', '-c', shell], cwd=self.dir, capture_output=True, timeout=120)
+        self.assertEqual(r.returncode, 7, r.stderr)
+        self.assertRegex(r.stderr.decode(), r"error: .*small/ckpt/.*File too large \[E-IO\]\n$")
 
     def test_unwritable(self):
         self.fails(7, '/proc/', 'train', 'c.yaml', '--out', '/proc/run', '--device', 'host')

@@ -102,6 +102,8 @@ int main(int argc, char **argv)
             return 7;
     // a reader that goes away is an error from write(), not a signal
     signal(SIGPIPE, SIG_IGN);
+    // and so is a limit on the size of files
+    signal(SIGXFSZ, SIG_IGN);
 
     hx_result r = dispatch(argc, argv);
     if (r) {

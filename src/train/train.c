@@ -164,14 +164,25 @@ static hx_result evaluate(hx_trainer *t, hx_losses *out)
     return HX_OK;
 }
 
+// The first loss that is not finite, the total last.
+static const char *bad_part(const hx_trainer *t, const hx_losses *l)
+{
+    for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
+        if (strcmp(hx_engine_part(t->rig.engine, i), "loss") && !isfinite(l->part[i]))
+            return hx_engine_part(t->rig.engine, i);
+    return "loss";
+}
+
 static hx_result eval_now(hx_trainer *t)
 {
     hx_losses l;
     double start = now();
     HX_TRY(evaluate(t, &l));
     if (!isfinite(l.loss))
-        return hx_fail(HX_E_NUMERIC, "the validation loss is not finite at step %lld [E-NUMERIC]",
-                       (long long)t->state.step);
+        return hx_fail(HX_E_NUMERIC,
+                       "%s of the validation is not finite at step %lld; the loss of a sequence of "
+                       "%d tokens may not exist: try a longer train.seq_len [E-NUMERIC]",
+                       bad_part(t, &l), (long long)t->state.step, t->c->train.seq_len);
     hx_out b = {0};
     begin_row(t, &b, "eval");
     hx_out_add(&b, ", \"split\": \"valid\"");
@@ -455,6 +466,7 @@ static hx_result stopped(hx_trainer *t)
 
 static hx_result loop(hx_trainer *t)
 {
+    int queued = !strcmp(hx_dev_get_caps(t->dev)->kind, "vulkan");
     t->mark = now();
     for (int64_t step = t->state.step; step < t->c->train.steps;) {
         if (stopping(t))
@@ -462,8 +474,8 @@ static hx_result loop(hx_trainer *t)
         fill_ids(t, step);
         step++;
         HX_TRY(hx_engine_step(t->rig.engine, step, hx_learning_rate(t->c, step), t->ids));
-        // the step before this one has had time to finish
-        if (hx_engine_pending(t->rig.engine) > 1)
+        // the step before this one has had time to finish; without a queue this one has, too
+        if (hx_engine_pending(t->rig.engine) > queued)
             HX_TRY(take_result(t));
         if (!is_boundary(t, step))
             continue;
