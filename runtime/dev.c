@@ -197,6 +197,21 @@ static hx_result open_vulkan(choice *c, hx_dev **out)
     return r;
 }
 
+static hx_result choose_precision(hx_dev_caps *c, hx_precision want)
+{
+    static const uint32_t needs[HX_N_PRECISIONS] = { [HX_BF16] = HX_CAP_COOPMAT_BF,
+                                                     [HX_FP16] = HX_CAP_COOPMAT };
+    if ((unsigned)want >= HX_N_PRECISIONS)
+        return hx_fail(HX_E_USAGE, "precision %d does not exist [E-PRECISION]", (int)want);
+    if (want == HX_AUTO)
+        want = c->has & HX_CAP_COOPMAT_BF ? HX_BF16 : HX_FP32;
+    if (needs[want] & ~c->has)
+        return hx_fail(HX_E_NODEVICE, "precision %s: %s has no matrix units for it; fp32 and auto "
+                       "work everywhere [E-PRECISION]", hx_precision_names[want], c->name);
+    c->precision = want;
+    return HX_OK;
+}
+
 hx_result hx_dev_open(const hx_dev_params *p, hx_dev **out)
 {
     static const hx_dev_params defaults;
@@ -212,8 +227,11 @@ hx_result hx_dev_open(const hx_dev_params *p, hx_dev **out)
          : !strcmp(c.select, "null") ? hx_null_open(p, &d)
          : open_vulkan(&c, &d));
     d->caps.has &= ~hide;
+    hx_result r = choose_precision(&d->caps, p->precision);
+    if (r)
+        hx_dev_close(&d);
     *out = d;
-    return HX_OK;
+    return r;
 }
 
 void hx_dev_close(hx_dev **d)

@@ -27,6 +27,8 @@ typedef struct hx_dev_caps {
     int64_t     max_groups[3];
     int         max_invocations, shared_bytes, push_bytes;
     int         subgroup_min, subgroup_max;
+    hx_precision precision;                // what the device was opened for, never HX_AUTO
+    uint32_t    matrix[2][3];              // M, N, K of its matrix units for bf16, fp16; 0: none
     double      timestamp_ns;              // per tick; 0: no timestamps
     bool        whole_ranges;              // its checks know byte ranges only: two accesses to
                                            // overlapping ones need a barrier if one is a write
@@ -47,6 +49,8 @@ typedef struct hx_dev_params {
     int         threads;     // of the host device; 0: all processors
     bool        validation;  // Vulkan's validation layer; its messages fail the run
     bool        no_cache;    // do not read or write the pipeline cache on disk
+    hx_precision precision;  // default fp32. HX_AUTO: bf16 where matrix units take it, else fp32.
+                             // HX_E_NODEVICE where the device does not have the one asked for
 } hx_dev_params;
 // auto: best discrete, then integrated, then other GPU, then software Vulkan, then host with a
 // warning. "host" and "null" never load Vulkan. NULL params take every default.

@@ -1,5 +1,7 @@
-// kernel.c - names of capabilities, as `htxvk devices` prints them and HTXVK_CAPS takes them.
+// kernel.c - names of capabilities, as `htxvk devices` prints them and HTXVK_CAPS takes them, and of
+// precisions.
 #include "kernel.h"
+#include <string.h>
 
 // the preprocessor knows no lower case: a row of HX_CAPS without a word here does not compile
 #define WORD_SUBGROUP   "subgroup"
@@ -19,3 +21,13 @@ const char *const hx_cap_names[HX_N_CAPS] = {
     HX_CAPS(X)
 #undef X
 };
+
+const char *const hx_precision_names[HX_N_PRECISIONS] = { "fp32", "bf16", "fp16", "auto" };
+
+int hx_precision_find(const char *name)
+{
+    for (int i = 0; i < HX_N_PRECISIONS; i++)
+        if (!strcmp(name, hx_precision_names[i]))
+            return i;
+    return -1;
+}

@@ -2,7 +2,7 @@
 #pragma once
 #include "pool.h"
 
-enum { HX_MAX_BINDINGS = 16, HX_MAX_PUSH = 128, HX_MAX_SPEC = 8 };
+enum { HX_MAX_BINDINGS = 16, HX_MAX_PUSH = 128, HX_MAX_SPEC = 12 };
 
 // What a device needs for a kernel row beyond the floor (Vulkan 1.2, 32 KiB shared memory, 256
 // invocations, 128 bytes of push constants, no fp16): name and text, one bit each.
@@ -30,6 +30,11 @@ enum {
 #undef X
 };
 extern const char *const hx_cap_names[HX_N_CAPS];   // "subgroup", "shared48", ...
+
+// What matrix products round their factors to. Whatever is summed or stored is fp32.
+typedef enum hx_precision { HX_FP32, HX_BF16, HX_FP16, HX_AUTO, HX_N_PRECISIONS } hx_precision;
+extern const char *const hx_precision_names[HX_N_PRECISIONS];
+int hx_precision_find(const char *name);   // -1: there is none of this name
 
 // What a host function is given for one dispatch.
 typedef struct hx_host_args {

@@ -39,8 +39,8 @@ START_TEST(wrong)
 }
 END_TEST
 
-// every row of the operator that the device can run; the host has one way
-static void check_device(hx_dev *d, const hx_sample *s, int i)
+// every row of the operator that the device can run, once; the host has one way
+static void check_device(hx_dev *d, const hx_sample *s, int i, int precision)
 {
     bool vulkan = !strcmp(hx_dev_get_caps(d)->kind, "vulkan");
     int rows = 0;
@@ -48,10 +48,12 @@ static void check_device(hx_dev *d, const hx_sample *s, int i)
         hx_opreport r;
         if (vulkan && !hx_row_usable(d, op, row, s->dim, s->attrs))
             continue;
+        rows++;
+        if ((int)op->kernels[row].precision != precision)
+            continue;
         ok(hx_check_kernel(d, op, vulkan ? row : -1, s, SEED + (uint64_t)i, &r));
         printf("  kernel   %-18s [%s] %.24s: %s at %.0f%% of the tolerance, L2 %.1e, %.3f ms\n", op->name,
             s->text, hx_dev_get_caps(d)->name, r.row, 100 * r.worst, r.l2, r.ms);
-        rows++;
     }
     ck_assert_msg(rows || !op->kernels[0].name, "%s: no kernel row can run on %s", op->name, hx_dev_get_caps(d)->name);
 }
@@ -60,13 +62,19 @@ START_TEST(kernel)
 {
     hx_sample s;
     ok(hx_sample_read(op, op->check, _i, &s));
-    for (int k = 0; k < n_devices; k++) {
-        hx_dev *d;
-        ok(hx_dev_open(&(hx_dev_params){ .select = devices[k], .threads = 2 }, &d));
-        if (op->kernels[0].name || strcmp(hx_dev_get_caps(d)->kind, "vulkan"))
-            check_device(d, &s, _i);
-        hx_dev_close(&d);
-    }
+    for (int k = 0; k < n_devices; k++)
+        for (int p = HX_FP32; p <= HX_FP16; p++) {
+            hx_dev *d;
+            hx_dev_params params = { .select = devices[k], .threads = 2,
+                                     .precision = (hx_precision)p };
+            hx_result r = hx_dev_open(&params, &d);
+            if (p != HX_FP32 && r == HX_E_NODEVICE)
+                continue;                  // no matrix units for this
+            ok(r);
+            if (op->kernels[0].name || strcmp(hx_dev_get_caps(d)->kind, "vulkan"))
+                check_device(d, &s, _i, p);
+            hx_dev_close(&d);
+        }
 }
 END_TEST
 

@@ -203,8 +203,9 @@ static void read_properties(hx_vk_gpu *gpu)
         c->has |= HX_CAP_LANES;
 }
 
-// Does the device multiply matrices of type `in` and add up in fp32, a subgroup at a time?
-static bool has_shape(VkInstance instance, const hx_vk_gpu *gpu, uint32_t in)
+// Does the device multiply matrices of type `in` and add up in fp32, a subgroup at a time? Then mnk
+// gets the largest of its shapes that divide 16 x 16 x 16, which kernels' tiles are made of.
+static bool find_shape(VkInstance instance, const hx_vk_gpu *gpu, uint32_t in, uint32_t mnk[3])
 {
     coopmat_shape shape[256];
     uint32_t n = HX_COUNT(shape);
@@ -214,11 +215,16 @@ static bool has_shape(VkInstance instance, const hx_vk_gpu *gpu, uint32_t in)
         shape[i] = (coopmat_shape){ (VkStructureType)TYPE_COOPMAT_SHAPE };
     if (!get || get(gpu->phys, &n, shape) < 0)
         return false;
-    for (uint32_t i = 0; i < n; i++)
-        if (shape[i].a == in && shape[i].b == in && shape[i].c == COMPONENT_FP32 &&
-            shape[i].result == COMPONENT_FP32 && shape[i].scope == SCOPE_SUBGROUP)
-            return true;
-    return false;
+    for (uint32_t i = 0; i < n; i++) {
+        const coopmat_shape *s = &shape[i];
+        bool fits = s->m && s->n && s->k && !(16 % s->m) && !(16 % s->n) && !(16 % s->k) &&
+                    s->n >= 4 && s->k >= 8;
+        if (fits && s->a == in && s->b == in && s->c == COMPONENT_FP32 &&
+            s->result == COMPONENT_FP32 && s->scope == SCOPE_SUBGROUP && !s->saturating &&
+            s->m * s->n * s->k > mnk[0] * mnk[1] * mnk[2])
+            memcpy(mnk, (uint32_t[]){ s->m, s->n, s->k }, 3 * sizeof *mnk);
+    }
+    return mnk[0] > 0;
 }
 
 static void read_features(VkInstance instance, hx_vk_gpu *gpu, bool *timeline)
@@ -236,9 +242,10 @@ static void read_features(VkInstance instance, hx_vk_gpu *gpu, bool *timeline)
         *has |= HX_CAP_FP16;
     if (!f.coopmat.on || !gpu->memory_model || !(*has & HX_CAP_FP16))
         return;
-    if (has_shape(instance, gpu, COMPONENT_FP16))
+    if (find_shape(instance, gpu, COMPONENT_FP16, gpu->caps.matrix[HX_FP16 - HX_BF16]))
         *has |= HX_CAP_COOPMAT;
-    if (f.bf16.type && f.bf16.coopmat && has_shape(instance, gpu, COMPONENT_BF16))
+    if (f.bf16.type && f.bf16.coopmat &&
+        find_shape(instance, gpu, COMPONENT_BF16, gpu->caps.matrix[0]))
         *has |= HX_CAP_COOPMAT_BF;
     if (f.coopmat2.workgroup && f.coopmat2.flexible && f.coopmat2.reductions &&
         f.coopmat2.conversions && f.coopmat2.per_element && f.coopmat2.addressing &&

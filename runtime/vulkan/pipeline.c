@@ -91,8 +91,13 @@ static hx_result make_pipeline(hx_vk *d, const hx_kernel *k, const hx_reflect *r
     HX_VK_TRY(d, d->fn.vkCreateShaderModule(d->dev, &code, NULL, &module), "loading a shader");
     // matrix units work on whole subgroups
     bool full = r->coopmat && d->gpu.full_subgroups;
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
+        VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = (uint32_t)d->gpu.caps.subgroup_max };
+    bool varies = d->gpu.caps.subgroup_min != d->gpu.caps.subgroup_max;
     VkComputePipelineCreateInfo info = { VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .layout = layout, .stage = { VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+            .pNext = full && varies ? &size : NULL,
             .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
             .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module, .pName = "main",
             .pSpecializationInfo = &spec } };

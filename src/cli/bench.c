@@ -398,9 +398,10 @@ static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_
     double median = ms[o->reps / 2];
     hx_engine_facts f = hx_engine_get_facts(rig->engine);
     if (print)
-        printf("%s\nstep %.2f ms (fastest %.2f), %.0f tokens/s, %.2f GFLOP/s, %.2f GB/s, %lld "
+        printf("%s, %s\nstep %.2f ms (fastest %.2f), %.0f tokens/s, %.2f GFLOP/s, %.2f GB/s, %lld "
                "dispatches in %lld levels\n",
-               hx_printable(c->arena, hx_dev_get_caps(d)->name), median, ms[0],
+               hx_printable(c->arena, hx_dev_get_caps(d)->name),
+               hx_precision_names[hx_dev_get_caps(d)->precision], median, ms[0],
                1e3 * (double)tokens / median, f.flops / median * 1e-6,
                (double)f.traffic / median * 1e-6, (long long)f.dispatches, (long long)f.levels);
     json_array_append_new(
@@ -412,12 +413,10 @@ static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_
     return o->profile ? put_profile(rig->engine, list, print) : HX_OK;
 }
 
-static hx_result bench_steps(hx_cli *c, hx_dev *d, json_t *list, bool print)
+static hx_result bench_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, json_t *list, bool print)
 {
     const bench_opts *o = c->opts;
-    hx_run_conf *k;
     hx_rig rig = {0};
-    HX_TRY(hx_run_conf_read(c->arena, o->config, o->set.v, o->set.n, &k));
     hx_result r = hx_rig_new(d, k, o->profile, &rig);
     if (!r)
         r = run_steps(c, d, k, &rig, list, print);
@@ -431,14 +430,18 @@ static hx_result run(hx_cli *c)
     if (o->config[0] && c->n_args)
         return hx_fail(HX_E_USAGE, "bench: operators or --config, not both [E-USAGE]");
     hx_dev *d = NULL;
-    HX_TRY(hx_cli_open(c, NULL, &d));
+    hx_run_conf *steps = NULL;
+    if (o->config[0])
+        HX_TRY(hx_run_conf_read(c->arena, o->config, o->set.v, o->set.n, &steps));
+    HX_TRY(hx_cli_open(c, NULL, steps ? steps->device.precision : NULL, &d));
     bool print = strcmp(o->json, "-") != 0;
     const hx_dev_caps *k = hx_dev_get_caps(d);
     json_t *list = json_array();
     json_t *j =
-        json_pack("{ss ss ss so}", "version", HX_VERSION, "device", hx_printable(c->arena, k->name),
-                  "driver", hx_printable(c->arena, k->driver), "results", list);
-    hx_result r = o->config[0] ? bench_steps(c, d, list, print) : bench_ops(c, d, list, print);
+        json_pack("{ss ss ss ss so}", "version", HX_VERSION, "device",
+                  hx_printable(c->arena, k->name), "driver", hx_printable(c->arena, k->driver),
+                  "precision", hx_precision_names[k->precision], "results", list);
+    hx_result r = steps ? bench_steps(c, d, steps, list, print) : bench_ops(c, d, list, print);
     if (!r)
         r = hx_cli_json(j, o->json);
     json_decref(j);

@@ -11,6 +11,7 @@ typedef struct hx_cli {
     void       *opts;                      // the command's own options, filled in
     char      **args; int n_args;          // what is neither an option nor an option's value
     const char *device;                    // --device; NULL: not given
+    const char *precision;                 // --precision; NULL: not given
     int         threads;                   // --threads; 0: all processors
     bool        validation, no_cache, quiet;
 } hx_cli;
@@ -35,8 +36,9 @@ extern const int hx_n_cmds;
 hx_result hx_cli_parse(const hx_cmd *cmd, int argc, char **argv, hx_cli *c, bool *help);
 void      hx_cli_help(const hx_cmd *cmd, FILE *to);
 
-// Opens the device that --device names, else the one that `fallback` names (NULL: auto).
-hx_result hx_cli_open(const hx_cli *c, const char *fallback, hx_dev **out);
+// Opens the device that --device names, else the one that `fallback` names (NULL: auto), for the
+// precision that --precision names, else `precision` (NULL: fp32).
+hx_result hx_cli_open(const hx_cli *c, const char *fallback, const char *precision, hx_dev **out);
 // Closes it and passes `r` on; messages of Vulkan's validation make a failure of a success.
 hx_result hx_cli_close(hx_dev **d, hx_result r);
 

@@ -167,7 +167,7 @@ static hx_result forward(hx_cli *c, work *w)
     HX_TRY(hx_st_open(o->input, &w->io));
     HX_TRY(read_ids(w));
 
-    HX_TRY(hx_cli_open(c, NULL, &w->dev));
+    HX_TRY(hx_cli_open(c, NULL, NULL, &w->dev));
     HX_TRY(hx_pass_new(w->dev, &w->net, HX_FOR_PARITY, w->batch, w->tokens,
                        o->grad ? HX_PASS_WRITE_GRADS : HX_PASS_FORWARD, &w->pass));
     HX_TRY(check_names(w));

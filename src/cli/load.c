@@ -26,7 +26,7 @@ static hx_result load(hx_cli *c, const char *path, hx_loaded *l, char **host)
     HX_TRY(hx_case_read(c->arena, hx_path_join(c->arena, l->dir, "config.json"), &l->kase));
     HX_TRY(hx_net_init(&l->net, l->kase.model, l->kase.conf));
     HX_TRY(read_params(l, host));
-    HX_TRY(hx_cli_open(c, NULL, &l->dev));
+    HX_TRY(hx_cli_open(c, NULL, NULL, &l->dev));
     HX_TRY(hx_memory_new(l->dev, l->net.params->bytes, HX_BUF_DEVICE, "parameters", &l->params));
     return hx_memory_write(&l->params, 0, *host, l->net.params->bytes);
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct common_opts {
-    const char *device;
+    const char *device, *precision;
     int32_t     threads;
     bool        validation, no_cache, quiet, help;
 } common_opts;
@@ -14,6 +14,9 @@ typedef struct common_opts {
     { #member, type, offsetof(common_opts, member), def, lo, hi, help }
 static const hx_field common_fields[] = {
     O(HX_STR, device, "", 0, 0, "auto | host | N | name:TEXT | uuid:HEX, see `htxvk devices`"),
+    O(HX_STR, precision, "", 0, 0,
+      "fp32 | bf16 | fp16 | auto: what matrix products round their factors to; unless given, what "
+      "the configuration says in train and bench, else fp32"),
     O(HX_I32, threads, "0", 0, 4096, "threads of the host device; 0 takes all processors"),
     O(HX_BOOL, validation, "false", 0, 0,
       "turn Vulkan's validation layer on; its messages fail the run"),
@@ -144,6 +147,7 @@ hx_result hx_cli_parse(const hx_cmd *cmd, int argc, char **argv, hx_cli *c, bool
     c->args = argv + optind;
     c->n_args = argc - optind;
     c->device = common.device[0] ? common.device : NULL;
+    c->precision = common.precision[0] ? common.precision : NULL;
     c->threads = common.threads;
     c->validation = common.validation;
     c->no_cache = common.no_cache;

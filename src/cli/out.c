@@ -5,12 +5,31 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../core/op.h"
 #include "cli.h"
 
-hx_result hx_cli_open(const hx_cli *c, const char *fallback, hx_dev **out)
+// A build whose compiler did not know matrix units has no kernels for them.
+static hx_result find_precision(const char *name, hx_precision *out)
 {
+    int p = hx_precision_find(name);
+    if (p < 0)
+        return hx_fail(HX_E_USAGE, "precision '%s': there is fp32, bf16, fp16 and auto "
+                       "[E-PRECISION]", name);
+    if (p != HX_FP32 && p != HX_AUTO && *hx_spirvs_left_out)
+        return hx_fail(HX_E_NODEVICE, "precision %s: this build has no kernels for matrix units, its "
+                       "shader compiler was too old; run tools/setup and build again "
+                       "[E-PRECISION]", name);
+    *out = p == HX_AUTO && *hx_spirvs_left_out ? HX_FP32 : (hx_precision)p;
+    return HX_OK;
+}
+
+hx_result hx_cli_open(const hx_cli *c, const char *fallback, const char *precision, hx_dev **out)
+{
+    *out = NULL;
     hx_dev_params p = { .select = c->device ? c->device : fallback, .threads = c->threads,
                         .validation = c->validation, .no_cache = c->no_cache };
+    precision = c->precision ? c->precision : precision;
+    HX_TRY(find_precision(precision ? precision : "fp32", &p.precision));
     return hx_dev_open(&p, out);
 }
 

@@ -101,7 +101,7 @@ static hx_result run(hx_cli *c)
     hx_dev *dev = NULL;
     hx_rig rig = {0};
     HX_TRY(hx_run_conf_read(c->arena, c->args[0], o->set.v, o->set.n, &k));
-    hx_result r = hx_cli_open(c, "null", &dev);
+    hx_result r = hx_cli_open(c, "null", NULL, &dev);
     if (!r)
         r = hx_rig_new(dev, k, false, &rig);
     if (!r)

@@ -142,10 +142,11 @@ static hx_result read_conf(hx_cli *c, work *w)
         w->conf->run.threads = c->threads;
     else
         c->threads = w->conf->run.threads;
-    const char *p = w->conf->device.precision;
-    if (strcmp(p, "auto") && strcmp(p, "fp32"))
-        return hx_fail(HX_E_NODEVICE,
-                       "device.precision: %s is not there yet, only fp32 [E-PRECISION]", p);
+    if (c->precision)
+        w->conf->device.precision = c->precision;
+    if (!strcmp(w->conf->device.precision, "fp16"))
+        return hx_fail(HX_E_NODEVICE, "device.precision: fp16 loses small gradients, use bf16, auto "
+                       "or fp32 [E-PRECISION]");
     return HX_OK;
 }
 
@@ -166,7 +167,7 @@ static hx_result make_run(hx_cli *c, work *w)
 static hx_result train(hx_cli *c, work *w)
 {
     HX_TRY(read_conf(c, w));
-    HX_TRY(hx_cli_open(c, w->conf->device.select, &w->dev));
+    HX_TRY(hx_cli_open(c, w->conf->device.select, w->conf->device.precision, &w->dev));
     HX_TRY(hx_trainer_new(w->conf, w->dev, &w->trainer));
     HX_TRY(make_run(c, w));
     printf("%s\n", w->run->dir);

@@ -4,7 +4,7 @@
 #include "../../runtime/arena.h"
 #include "../../runtime/kernel.h"
 
-enum { HX_MAX_DIMS = 10, HX_MAX_ARGS = 16, HX_MAX_RANK = 4, HX_MAX_ATTRS = 32, HX_MAX_ROWS = 8 };
+enum { HX_MAX_DIMS = 10, HX_MAX_ARGS = 16, HX_MAX_RANK = 4, HX_MAX_ATTRS = 32, HX_MAX_ROWS = 12 };
 typedef double real;                       // references are the definition: fp64
 
 // A signature such as "x:[R,I] w[O,I] b?[O] -> y:[R,O]", parsed once. After an argument's name:
@@ -49,12 +49,17 @@ typedef struct hx_call {
 
 // One way to run an operator on a Vulkan device: shaders/<name>.comp. The last row whose needs
 // the device meets, whose `fits` (if any) agrees, and whose shared memory is there, wins.
+// Rows for matrix units round some arguments to 16 bits; they are for devices opened with that
+// precision. Their constant 0 is a number of subgroups, for which the shader gets invocations, and
+// M, N, K of the device's matrices follow their own constants.
 typedef struct hx_row {
     const char *name;
     uint32_t    needs;                     // HX_CAP_* bits
     const char *grid;                      // workgroups, overrides hx_op.grid
     const char *spec;                      // specialization constants: "64, D/heads"
     bool      (*fits)(const int64_t *dim, const void *attrs);
+    hx_precision precision;                // HX_FP32: rounds nothing
+    uint32_t    rounds;                    // bit i: argument i is rounded to `precision`
     const struct hx_spirv *module;         // NULL: the one of this name; tests put broken ones here
 } hx_row;
 

@@ -60,7 +60,8 @@ void      hx_lab_free(hx_lab **l);         // accepts NULL, writes NULL
 // One kernel row (-1: the one that would be chosen) against the reference; strided arguments get
 // odd offsets and row distances, everything that is no output must keep its bits, outputs begin
 // as NaN, two runs must give the same bits, and sums of small integers must be exact (hx_op.exact).
-// HX_E_CHECK with element, both values and the allowed error.
+// HX_E_CHECK with element, both values and the allowed error. The reference of a row that rounds inputs
+// to 16 bits gets them rounded, the device does not; the allowed error is the same.
 hx_result hx_lab_check(hx_lab *l, const hx_op *op, int row, const hx_sample *s, uint64_t seed,
                        hx_opreport *report);
 // All rows of `op` that any mask of capabilities can lead to on this device; *rows counts them.

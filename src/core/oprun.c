@@ -59,6 +59,7 @@ typedef struct {
     real *ref[HX_MAX_ARGS], *mag[HX_MAX_ARGS];         // outputs; of absolute values, or NULL
     double reach[HX_MAX_ARGS], reach2[HX_MAX_ARGS];    // see probe()
     int exact;
+    hx_precision ref_for;                  // what inputs of the reference were rounded to
 } bench;
 
 static void bench_done(bench *b)
@@ -367,6 +368,59 @@ static hx_result judge(bench *b, hx_opreport *report)
     return HX_OK;
 }
 
+// To the nearest number of 16 bits, ties to even.
+static real rounded(real v, hx_precision to)
+{
+    int bits = to == HX_BF16 ? 8 : 11, least = to == HX_BF16 ? -125 : -13, e;
+    if (!isfinite(v))
+        return v;
+    frexp(v, &e);
+    e = e > least ? e : least;             // below, numbers have fewer bits
+    real r = ldexp(nearbyint(ldexp(v, bits - e)), e - bits);
+    return to == HX_FP16 && fabs(r) > 65504 ? copysign(INFINITY, r) : r;
+}
+
+static void reference_done(bench *b)
+{
+    for (int k = 0; k < HX_MAX_ARGS; k++) {
+        free(b->ref[k]);
+        free(b->mag[k]);
+        b->ref[k] = b->mag[k] = NULL;
+        b->reach[k] = b->reach2[k] = 0;
+    }
+}
+
+// The reference of the problem with the inputs that this row rounds rounded.
+static hx_result refer(bench *b, hx_precision precision, uint32_t rounds)
+{
+    hx_problem *p = &b->p;
+    real *was[HX_MAX_ARGS] = {0};
+    hx_result e = HX_OK;
+    reference_done(b);
+    for (int k = 0; k < p->sig->n_in && !e; k++) {
+        size_t bytes = (size_t)p->count[k] * sizeof(real);
+        if (!(rounds >> k & 1) || !p->a[k])
+            continue;
+        if (!(was[k] = malloc(bytes)))
+            e = hx_fail(HX_E_NOMEM, "no memory for sample '%s' [E-NOMEM]", p->s->text);
+        else
+            memcpy(was[k], p->a[k], bytes);
+        for (int64_t i = 0; i < p->count[k] && !e; i++)
+            p->a[k][i] = rounded(p->a[k][i], precision);
+    }
+    if (!e)
+        e = hx_trial_reference(p, HX_AS_IS, 0, b->ref);
+    if (!e)
+        e = probes(b);
+    for (int k = 0; k < p->sig->n_in; k++)
+        if (was[k]) {
+            memcpy(p->a[k], was[k], (size_t)p->count[k] * sizeof(real));
+            free(was[k]);
+        }
+    b->ref_for = precision;
+    return e;
+}
+
 // One row, given the problem and its reference.
 static hx_result one_row(bench *b, int row, hx_opreport *report)
 {
@@ -374,6 +428,8 @@ static hx_result one_row(bench *b, int row, hx_opreport *report)
     HX_TRY(bench_init(b, row));
     const hx_row *r = b->plan->n_step ? b->plan->step[b->plan->n_step - 1].row : NULL;
     snprintf(report->row, sizeof report->row, "%s", r ? r->name : c->kind);
+    if (r && r->precision != b->ref_for)
+        HX_TRY(refer(b, r->precision, r->rounds));
     HX_TRY(bench_run(b, b->got));
     double ms[64];
     int n = 0;
@@ -400,8 +456,7 @@ static hx_result bench_problem(bench *b, hx_lab *l, const hx_op *op, const hx_sa
 {
     *b = (bench){ .lab = l };
     HX_TRY(hx_problem_init(&b->p, op, s, seed));
-    HX_TRY(hx_trial_reference(&b->p, HX_AS_IS, 0, b->ref));
-    return probes(b);
+    return refer(b, HX_FP32, 0);
 }
 
 hx_result hx_lab_check(hx_lab *l, const hx_op *op, int row, const hx_sample *s, uint64_t seed,

@@ -304,24 +304,26 @@ static int n_rows(const hx_op *op)
 
 static const hx_spirv *module_of(const hx_row *r) { return r->module ? r->module : hx_spirv_find(r->name); }
 
-static bool usable(uint32_t has, const hx_row *r, const int64_t *dim, const void *attrs)
+static bool usable(uint32_t has, hx_precision precision, const hx_row *r, const int64_t *dim,
+                   const void *attrs)
 {
-    return !(r->needs & ~has) && (!r->fits || r->fits(dim, attrs)) && module_of(r);
+    return !(r->needs & ~has) && (!r->precision || r->precision == precision) &&
+           (!r->fits || r->fits(dim, attrs)) && module_of(r);
 }
 
 bool hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs)
 {
-    uint32_t has = hx_dev_get_caps(d)->has | HX_CAP_GPU;
-    return row < n_rows(op) && usable(has, &op->kernels[row], dim, attrs);
+    const hx_dev_caps *c = hx_dev_get_caps(d);
+    return row < n_rows(op) && usable(c->has | HX_CAP_GPU, c->precision, &op->kernels[row], dim, attrs);
 }
 
 static const hx_row *choose_row(const hx_dev_caps *c, const hx_node *n, int force)
 {
     const hx_row *best = NULL;
     for (int i = 0; i < n_rows(n->op); i++) {
-        if (i == force && usable(c->has | HX_CAP_GPU, &n->op->kernels[i], n->dim, n->attrs))
+        if (i == force && usable(c->has | HX_CAP_GPU, c->precision, &n->op->kernels[i], n->dim, n->attrs))
             return &n->op->kernels[i];
-        if (usable(c->has, &n->op->kernels[i], n->dim, n->attrs))
+        if (usable(c->has, c->precision, &n->op->kernels[i], n->dim, n->attrs))
             best = &n->op->kernels[i];
     }
     return best;
@@ -438,6 +440,14 @@ static hx_result fill_groups(const hx_dev_caps *c, const hx_node *n, hx_step *s)
     return HX_OK;
 }
 
+// the device's part of the constants of a row for matrix units
+static void fill_matrix(const hx_dev_caps *c, hx_precision precision, hx_kernel *k)
+{
+    k->spec[0] *= (uint32_t)c->subgroup_max;
+    for (int i = 0; i < 3; i++)
+        k->spec[k->n_spec++] = c->matrix[precision - HX_BF16][i];
+}
+
 static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
 {
     const hx_dev_caps *c = hx_dev_get_caps(p->dev);
@@ -457,6 +467,8 @@ static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
         s->kernel.n_spec = hx_eval_list(s->row->spec, n->op, n->dim, n->attrs, spec, HX_MAX_SPEC);
         for (int i = 0; i < s->kernel.n_spec; i++)
             s->kernel.spec[i] = (uint32_t)spec[i];
+        if (s->row->precision)
+            fill_matrix(c, s->row->precision, &s->kernel);
     } else {
         s->kernel.host = host_call;
     }

@@ -25,7 +25,14 @@ void hx_gemm_run(const hx_gemm *g, hx_pool *pool);
     { name, HX_CAP_GPU, N "/64, " M "/64", "64, 64, 16, 4, 4", NULL },                            \
     { name, HX_CAP_GPU, N "/32, " M "/32", "32, 32, 32, 4, 4", few },                             \
     { name, HX_CAP_GPU, N "/64, " M "/128", "128, 64, 16, 8, 4", many },                          \
-    { name, HX_CAP_GPU, N "/128, " M "/128", "128, 128, 16, 8, 8", most } }
+    { name, HX_CAP_GPU, N "/128, " M "/128", "128, 128, 16, 8, 8", most },                        \
+    HX_MATRIX_ROWS(name ".coop_fp16", HX_CAP_COOPMAT, M, N, HX_FP16, most),                       \
+    HX_MATRIX_ROWS(name ".coop_bf16", HX_CAP_COOPMAT_BF, M, N, HX_BF16, most) }
+// The same on matrix units. Spec: subgroups, BM, BN, BK, WM, WN of shaders/matmul.coop.glsl.
+#define HX_MATRIX_ROWS(name, cap, M, N, precision, most)                                          \
+    { name, cap, N "/64, " M "/64", "4, 64, 64, 32, 32, 32", NULL, precision, 3 },                \
+    { name, cap | HX_CAP_GPU | HX_CAP_SHARED48, N "/128, " M "/128", "4, 128, 128, 32, 64, 64",   \
+      most, precision, 3 }
 // Whether M x N makes few tiles of 64 x 64, many of 128 x 64, most of 128 x 128.
 static inline bool hx_few_tiles(int64_t M, int64_t N)
 {

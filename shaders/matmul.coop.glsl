@@ -1,0 +1,194 @@
+// matmul.coop.glsl - matrix products on matrix units: both factors are rounded to 16 bits (nearest,
+// ties to even) on their way into shared memory, sums are fp32. What includes it defines
+//   ELEM, PAIR(v)             the 16-bit type, and two numbers of a vec2 rounded to it, in a uint
+//   A, A_AT(m, k), A_STEP, B, B_AT(k, n), B_STEP     as for matmul.glsl; the buffers are of vec4
+//   A_BY_K, B_BY_K            1 where that distance is 1, else 0 and neighbours in m or n are 1 apart
+//   PUT4(m, n, s)             what becomes of four sums, where everything lies on 16 bytes: FOURS
+//   PUT1(m, n, s)             what becomes of one
+// A workgroup makes BM x BN sums, a subgroup WM x WN of them, in steps of the device's matrices of
+// MM x MK and MK x MN. BK values of k are staged at a time, while the next ones are on their way
+// from memory. The cut does not depend on the size of subgroups.
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint THREADS = 128;
+layout(constant_id = 1) const uint BM = 64;
+layout(constant_id = 2) const uint BN = 64;
+layout(constant_id = 3) const uint BK = 32;
+layout(constant_id = 4) const uint WM = 32;
+layout(constant_id = 5) const uint WN = 32;
+layout(constant_id = 6) const uint MM = 16;
+layout(constant_id = 7) const uint MN = 16;
+layout(constant_id = 8) const uint MK = 16;
+const uint SUBGROUPS = BM / WM * (BN / WN), LANES = THREADS / SUBGROUPS;
+// staged in eights: rows of the direction that lies together in memory, and 16 bytes more, so that
+// the rows of a matrix lie in different banks
+#if A_BY_K
+const uint EA = BK / 8, RA = BM;
+#else
+const uint EA = BM / 8, RA = BK;
+#endif
+#if B_BY_K
+const uint EB = BK / 8, RB = BN;
+#else
+const uint EB = BN / 8, RB = BK;
+#endif
+const uint LA = EA + 1, LB = EB + 1, NA = EA * RA / THREADS, NB = EB * RB / THREADS;
+const uint LS = WN / 4 + 1;
+shared uvec4 sa[RA * LA], sb[RB * LB];
+shared vec4 strip[SUBGROUPS * MM * LS];
+
+uvec4 eight(vec4 lo, vec4 hi)
+{
+    return uvec4(PAIR(lo.xy), PAIR(lo.zw), PAIR(hi.xy), PAIR(hi.zw));
+}
+
+// Eight elements of a factor one by one, with zeros past the end of k; past the end of the other
+// direction the last ones again, their sums are not stored.
+#define EIGHT_BY_K(X, AT, lo, hi, row, k0)                                                       \
+    [[unroll]] for (uint e = 0; e < 8; e++) {                                                    \
+        uint at = AT(row, min((k0) + e, K - 1));                                                 \
+        float v = (k0) + e < K ? X[at / 4][at % 4] : 0;                                          \
+        if (e < 4) lo[e % 4] = v;                                                                \
+        else hi[e % 4] = v;                                                                      \
+    }
+#define EIGHT_BY_ROW(X, AT, lo, hi, row0, rows, k)                                               \
+    [[unroll]] for (uint e = 0; e < 8; e++) {                                                    \
+        uint at = AT(min((row0) + e, (rows) - 1), min(k, K - 1));                                \
+        float v = (k) < K ? X[at / 4][at % 4] : 0;                                               \
+        if (e < 4) lo[e % 4] = v;                                                                \
+        else hi[e % 4] = v;                                                                      \
+    }
+#define B_OF(n, k) B_AT(k, n)
+
+void matmul(uint M, uint N, uint K)
+{
+    uint t = gl_LocalInvocationID.x;
+    uint m0 = gl_WorkGroupID.y * BM, n0 = gl_WorkGroupID.x * BN;
+    uint wm = gl_SubgroupID / (BN / WN) * WM, wn = gl_SubgroupID % (BN / WN) * WN;
+    coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator> s[WM / MM * (WN / MN)];
+    [[unroll]] for (uint i = 0; i < WM / MM * (WN / MN); i++)
+        s[i] = coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>(0.0);
+
+    // whether eights lie on 16 bytes and are inside the factor or outside of it as a whole
+#if A_BY_K
+    bool fast = ((A_AT(0, 0)) | (A_AT(1, 0))) % 4 == 0;
+#else
+    bool fast = ((A_AT(0, 0)) | (A_AT(0, 1))) % 4 == 0 && M % 8 == 0;
+#endif
+#if B_BY_K
+    fast = fast && ((B_AT(0, 0)) | (B_AT(0, 1))) % 4 == 0;
+#else
+    fast = fast && ((B_AT(0, 0)) | (B_AT(1, 0))) % 4 == 0 && N % 8 == 0;
+#endif
+    uint at_a[NA], at_b[NB];
+    [[unroll]] for (uint i = 0; i < NA; i++) {
+        uint e = t + i * THREADS, row = e / EA, col = e % EA * 8;
+#if A_BY_K
+        at_a[i] = A_AT(min(m0 + row, M - 1), col);
+#else
+        at_a[i] = A_AT(min(m0 + col, max(M, 8) - 8), row);
+#endif
+    }
+    [[unroll]] for (uint i = 0; i < NB; i++) {
+        uint e = t + i * THREADS, row = e / EB, col = e % EB * 8;
+#if B_BY_K
+        at_b[i] = B_AT(col, min(n0 + row, N - 1));
+#else
+        at_b[i] = B_AT(row, min(n0 + col, max(N, 8) - 8));
+#endif
+    }
+
+    vec4 next_a[2 * NA], next_b[2 * NB];
+    for (uint k0 = 0; k0 < K + BK; k0 += BK) {
+        // what was fetched in the last round becomes shared; nothing yet in the first one
+        if (k0 > 0) {
+            barrier();
+            [[unroll]] for (uint i = 0; i < NA; i++) {
+                uint e = t + i * THREADS;
+                sa[e / EA * LA + e % EA] = eight(next_a[2 * i], next_a[2 * i + 1]);
+            }
+            [[unroll]] for (uint i = 0; i < NB; i++) {
+                uint e = t + i * THREADS;
+                sb[e / EB * LB + e % EB] = eight(next_b[2 * i], next_b[2 * i + 1]);
+            }
+            barrier();
+        }
+        if (fast && k0 + BK <= K) {
+            [[unroll]] for (uint i = 0; i < NA; i++) {
+                uint at = (at_a[i] + k0 * (A_STEP)) / 4;
+                next_a[2 * i] = A[at];
+                next_a[2 * i + 1] = A[at + 1];
+            }
+            [[unroll]] for (uint i = 0; i < NB; i++) {
+                uint at = (at_b[i] + k0 * (B_STEP)) / 4;
+                next_b[2 * i] = B[at];
+                next_b[2 * i + 1] = B[at + 1];
+            }
+        } else if (k0 < K) {
+            [[unroll]] for (uint i = 0; i < NA; i++) {
+                uint e = t + i * THREADS, row = e / EA, col = e % EA * 8;
+#if A_BY_K
+                EIGHT_BY_K(A, A_AT, next_a[2 * i], next_a[2 * i + 1], min(m0 + row, M - 1), k0 + col)
+#else
+                EIGHT_BY_ROW(A, A_AT, next_a[2 * i], next_a[2 * i + 1], m0 + col, M, k0 + row)
+#endif
+            }
+            [[unroll]] for (uint i = 0; i < NB; i++) {
+                uint e = t + i * THREADS, row = e / EB, col = e % EB * 8;
+#if B_BY_K
+                EIGHT_BY_K(B, B_OF, next_b[2 * i], next_b[2 * i + 1], min(n0 + row, N - 1), k0 + col)
+#else
+                EIGHT_BY_ROW(B, B_OF, next_b[2 * i], next_b[2 * i + 1], n0 + col, N, k0 + row)
+#endif
+            }
+        }
+        if (k0 == 0)
+            continue;
+        [[unroll]] for (uint k = 0; k < BK; k += MK) {
+            coopmat<ELEM, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[WM / MM];
+            coopmat<ELEM, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;
+            [[unroll]] for (uint i = 0; i < WM / MM; i++) {
+#if A_BY_K
+                coopMatLoad(a[i], sa, (wm + i * MM) * LA + k / 8, LA,
+                            gl_CooperativeMatrixLayoutRowMajor);
+#else
+                coopMatLoad(a[i], sa, k * LA + (wm + i * MM) / 8, LA,
+                            gl_CooperativeMatrixLayoutColumnMajor);
+#endif
+            }
+            [[unroll]] for (uint j = 0; j < WN / MN; j++) {
+#if B_BY_K
+                coopMatLoad(b, sb, (wn + j * MN) * LB + k / 8, LB,
+                            gl_CooperativeMatrixLayoutColumnMajor);
+#else
+                coopMatLoad(b, sb, k * LB + (wn + j * MN) / 8, LB,
+                            gl_CooperativeMatrixLayoutRowMajor);
+#endif
+                [[unroll]] for (uint i = 0; i < WM / MM; i++)
+                    s[i * (WN / MN) + j] = coopMatMulAdd(a[i], b, s[i * (WN / MN) + j]);
+            }
+        }
+    }
+
+    // MM rows at a time through shared memory, where every sum has its place
+    bool fours = FOURS;
+    uint own = gl_SubgroupID * MM * LS, lane = gl_SubgroupInvocationID;
+    [[unroll]] for (uint i = 0; i < WM / MM; i++) {
+        subgroupBarrier();                 // the last rows have been read
+        [[unroll]] for (uint j = 0; j < WN / MN; j++)
+            coopMatStore(s[i * (WN / MN) + j], strip, own + j * (MN / 4), LS,
+                         gl_CooperativeMatrixLayoutRowMajor);
+        subgroupBarrier();
+        [[unroll]] for (uint j = 0; j < MM * WN / 4 / LANES; j++) {
+            uint e = lane + j * LANES, row = e / (WN / 4), col = e % (WN / 4);
+            uint m = m0 + wm + i * MM + row, n = n0 + wn + col * 4;
+            vec4 v = strip[own + row * LS + col];
+            if (m < M && fours) {
+                if (n < N)
+                    PUT4(m, n, v);
+            } else if (m < M) {
+                for (uint c = 0; c < min(4, N - min(n, N)); c++)
+                    PUT1(m, n + c, v[c]);
+            }
+        }
+    }
+}
