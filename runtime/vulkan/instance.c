@@ -38,6 +38,7 @@ static const char *no_driver_note(void)
 static bool is_setup(const char *id)
 {
     return id && (strstr(id, "GPU-Assisted Validation Warning") ||
+                  strstr(id, "WARNING-GPU-Assisted-Validation") ||
                   strstr(id, "VALIDATION-SETTINGS") || strstr(id, "WARNING-Setting"));
 }
 
