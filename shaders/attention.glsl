@@ -1,9 +1,10 @@
 // attention.glsl - y_i = sum_j softmax_j(q_i.k_j / sqrt K) v_j in one pass over what a tile of
-// queries sees: running maximum and sum of each row, nothing of size T x T. The rule defines
-// SEES(i, j), and KEYS_LO(i) and KEYS_HI(i): nothing before or from there on is seen by i.
+// queries sees: running maximum and sum of each row, nothing of size N x M. The rule defines
+// SEES(i, j) for position i of a query and key j of n, and KEYS_LO(i) and KEYS_HI(i): nothing
+// before or from there on is seen from i.
 layout(push_constant) uniform push {
-    uint B, T, D;
-    uint heads, axial, w;
+    uint B, N, D, M;
+    uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, y_o, y_s;
 };
 #include "attn_tile.glsl"
@@ -15,18 +16,18 @@ shared float red[BR * TX];
 void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
-    place p = place_of(B, T, heads, axial, BR);
-    uint n = p.n, i1 = min(p.i0 + BR, n);
-    uint lo = p.i0 < n ? KEYS_LO(p.i0) : 0, hi = p.i0 < n ? KEYS_HI(i1 - 1) : 0;
+    place p = place_of(B, N, heads, axial, BR);
+    uint n = class_of(p, M, axial), off = n - p.n, i1 = min(p.i0 + BR, p.n), hk = p.h / share;
+    uint lo = p.i0 < p.n ? KEYS_LO(p.i0 + off) : 0, hi = p.i0 < p.n ? KEYS_HI(i1 - 1 + off) : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], top[RT], sum[RT];
     vec4 acc[RT][NC];
     CLEAR(acc, RT)
     [[unroll]] for (uint a = 0; a < RT; a++) { top[a] = -3e38; sum[a] = 0; }
-    LOAD(qs, BR, p, q, p.i0)
+    LOAD(qs, BR, p, q, p.i0, N, p.n, p.h)
 
     for (uint at = lo; at < hi; at += BC) {
         barrier();                         // the last block's values have been used
-        LOAD(kv, BC, p, k, at)
+        LOAD(kv, BC, p, k, at, M, n, hk)
         barrier();
         DOTS(s, RT, CT, qs, kv)
         // largest score of each row
@@ -35,7 +36,7 @@ void main()
             float m = -3e38;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint j = at + tx + TX * b;
-                s[a][b] = j < n && SEES(i, j) ? s[a][b] * scale : -3e38;
+                s[a][b] = j < n && SEES(i + off, j) ? s[a][b] * scale : -3e38;
                 m = max(m, s[a][b]);
             }
             red[(ty + TY * a) * TX + tx] = m;
@@ -57,9 +58,9 @@ void main()
             }
             top[a] = m;
         }
-        LOAD(kv, BC, p, v, at)
+        LOAD(kv, BC, p, v, at, M, n, hk)
         barrier();
-MIX(acc, RT, BC, ps, PS, kv)
+        MIX(acc, RT, BC, ps, PS, kv)
     }
 
     // sums of the columns' shares, in order
@@ -71,8 +72,8 @@ MIX(acc, RT, BC, ps, PS, kv)
         float total = 0;
         [[unroll]] for (uint b = 0; b < TX; b++) total += red[row * TX + b];
         sum[a] = total == 0 ? 0 : 1 / total;
-        if (tx == 0 && i < n) l[STAT(p, i)] = total == 0 ? -3e38 : top[a] + log(total);
+        if (tx == 0 && i < p.n) l[STAT(p, i, p.h)] = total == 0 ? -3e38 : top[a] + log(total);
     }
 #define SHARE(a) sum[a]
-    STORE(p, y, p.i0, acc, RT, SHARE)
+    STORE(p, y, p.i0, N, acc, RT, SHARE)
 }

@@ -1,10 +1,10 @@
 // attention_dkv.glsl - dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, ds and s
 // as in attention_dq.glsl: one workgroup per tile of BC keys, which walks over the queries that see
-// it, BR at a time. The rule defines SEES(i, j), and QUERIES_LO(j) and QUERIES_HI(j): no query
-// before or from there on sees j.
+// it, head by head and BR at a time. The rule defines SEES(i, j), and QUERIES_LO(j) and
+// QUERIES_HI(j), positions from off to n: no query before or from there on sees j.
 layout(push_constant) uniform push {
-    uint B, T, D;
-    uint heads, axial, w;
+    uint B, N, D, M;
+    uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
 };
 #include "attn_tile.glsl"
@@ -15,29 +15,32 @@ shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BC * PS], ds[
 void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
-    place p = place_of(B, T, heads, axial, BC);
-    uint n = p.n, j1 = min(p.i0 + BC, n);
-    uint lo = p.i0 < n ? QUERIES_LO(p.i0) : 0, hi = p.i0 < n ? QUERIES_HI(j1 - 1) : 0;
+    place p = place_of(B, M, heads / share, axial, BC);
+    uint n = p.n, m = class_of(p, N, axial), off = n - m, j1 = min(p.i0 + BC, n);
+    uint lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
+    uint hi = p.i0 < n ? QUERIES_HI(j1 - 1) - off : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT];
     vec4 ak[JT][NC], av[JT][NC];
     CLEAR(ak, JT)
     CLEAR(av, JT)
-    LOAD(ks, BC, p, k, p.i0)
-    LOAD(vs, BC, p, v, p.i0)
+    LOAD(ks, BC, p, k, p.i0, M, n, p.h)
+    LOAD(vs, BC, p, v, p.i0, M, n, p.h)
 
+    for (uint h = p.h * share; h < p.h * share + share; h++)
     for (uint at = lo; at < hi; at += BR) {
         barrier();                         // the last block's queries have been used
-        LOAD(qs, BR, p, q, at)
-        LOAD(ys, BR, p, dy, at)
+        LOAD(qs, BR, p, q, at, N, m, h)
+        LOAD(ys, BR, p, dy, at, N, m, h)
         barrier();
         DOTS(s, RT, CT, qs, ks)
         DOTS(dp, RT, CT, ys, vs)
         [[unroll]] for (uint a = 0; a < RT; a++) {
             uint row = ty + TY * a, i = at + row;
-            float li = i < n ? l[STAT(p, i)] : 0, ei = i < n ? e[STAT(p, i)] : 0;
+            float li = i < m ? l[STAT(p, i, h)] : 0, ei = i < m ? e[STAT(p, i, h)] : 0;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint col = tx + TX * b, j = p.i0 + col;
-                float weight = i < n && j < n && SEES(i, j) ? exp(s[a][b] * scale - li) : 0;
+                bool seen = i < m && j < n && SEES(i + off, j);
+                float weight = seen ? exp(s[a][b] * scale - li) : 0;
                 ps[col * PS + row / 4][row % 4] = weight;
                 ds[col * PS + row / 4][row % 4] = weight * (dp[a][b] - ei);
             }
@@ -48,6 +51,6 @@ void main()
     }
 #define ONE(a) 1
 #define SCALE(a) scale
-    STORE(p, dv, p.i0, av, JT, ONE)
-    STORE(p, dk, p.i0, ak, JT, SCALE)
+    STORE(p, dv, p.i0, M, av, JT, ONE)
+    STORE(p, dk, p.i0, M, ak, JT, SCALE)
 }

@@ -1,7 +1,7 @@
 // attention_dkv_lanes.glsl - attention_dkv.glsl with keys in lanes.
 layout(push_constant) uniform push {
-    uint B, T, D;
-    uint heads, axial, w;
+    uint B, N, D, M;
+    uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
 };
 #include "attn_lanes.glsl"
@@ -9,23 +9,25 @@ IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dk);  
 
 void main()
 {
-    place p = place_of(B, T, heads, axial, R * W);
-    uint n = p.n, j1 = min(p.i0 + R * W, n);
-    uint lo = p.i0 < n ? QUERIES_LO(p.i0) : 0, hi = p.i0 < n ? QUERIES_HI(j1 - 1) : 0;
+    place p = place_of(B, M, heads / share, axial, R * W);
+    uint n = p.n, m = class_of(p, N, axial), off = n - m, j1 = min(p.i0 + R * W, n);
+    uint lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
+    uint hi = p.i0 < n ? QUERIES_HI(j1 - 1) - off : 0;
     float scale = inversesqrt(float(K)), mine[R][KP], given[R][KP], ak[R][KP], av[R][KP];
     float qs[KP / W], ys[KP / W], s[R], dp[R];
-    TAKE(mine, p, k)
-    TAKE(given, p, v)
+    TAKE(mine, p, k, M)
+    TAKE(given, p, v, M)
     CLEAR(ak)
     CLEAR(av)
+    for (uint h = p.h * share; h < p.h * share + share; h++)
     for (uint i = lo; i < hi; i++) {
-        float li = l[STAT(p, i)], ei = e[STAT(p, i)];
-        MEET(qs, p, q, i)
-        MEET(ys, p, dy, i)
+        float li = l[STAT(p, i, h)], ei = e[STAT(p, i, h)];
+        MEET(qs, p, q, i, N, h)
+        MEET(ys, p, dy, i, N, h)
         DOTS(s, mine, qs)
         DOTS(dp, given, ys)
         [[unroll]] for (uint a = 0; a < R; a++) {
-            s[a] = OWN(a) < n && SEES(i, OWN(a)) ? exp(s[a] * scale - li) : 0;
+            s[a] = OWN(a) < n && SEES(i + off, OWN(a)) ? exp(s[a] * scale - li) : 0;
             dp[a] = s[a] * (dp[a] - ei);
         }
         MIX(av, s, ys)
@@ -33,6 +35,6 @@ void main()
     }
 #define ONE(a) 1
 #define SCALE(a) scale
-    GIVE(p, dv, av, ONE)
-    GIVE(p, dk, ak, SCALE)
+    GIVE(p, dv, M, av, ONE)
+    GIVE(p, dk, M, ak, SCALE)
 }

@@ -2,8 +2,8 @@
 // s_ij = q_i.k_j / sqrt K: one workgroup per tile of queries. The rule defines SEES(i, j),
 // KEYS_LO(i) and KEYS_HI(i) as for attention.glsl.
 layout(push_constant) uniform push {
-    uint B, T, D;
-    uint heads, axial, w;
+    uint B, N, D, M;
+    uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dq_o, dq_s;
 };
 #include "attn_tile.glsl"
@@ -14,41 +14,41 @@ shared vec4 qs[BR * KS], ys[BR * KS], kv[BC * KS], ds[BR * PS];
 void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
-    place p = place_of(B, T, heads, axial, BR);
-    uint n = p.n, i1 = min(p.i0 + BR, n);
-    uint lo = p.i0 < n ? KEYS_LO(p.i0) : 0, hi = p.i0 < n ? KEYS_HI(i1 - 1) : 0;
+    place p = place_of(B, N, heads, axial, BR);
+    uint n = class_of(p, M, axial), off = n - p.n, i1 = min(p.i0 + BR, p.n), hk = p.h / share;
+    uint lo = p.i0 < p.n ? KEYS_LO(p.i0 + off) : 0, hi = p.i0 < p.n ? KEYS_HI(i1 - 1 + off) : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT], li[RT], ei[RT];
     vec4 acc[RT][NC];
     CLEAR(acc, RT)
     [[unroll]] for (uint a = 0; a < RT; a++) {
         uint i = p.i0 + ty + TY * a;
-        li[a] = i < n ? l[STAT(p, i)] : 0;
-        ei[a] = i < n ? e[STAT(p, i)] : 0;
+        li[a] = i < p.n ? l[STAT(p, i, p.h)] : 0;
+        ei[a] = i < p.n ? e[STAT(p, i, p.h)] : 0;
     }
-    LOAD(qs, BR, p, q, p.i0)
-    LOAD(ys, BR, p, dy, p.i0)
+    LOAD(qs, BR, p, q, p.i0, N, p.n, p.h)
+    LOAD(ys, BR, p, dy, p.i0, N, p.n, p.h)
 
     for (uint at = lo; at < hi; at += BC) {
         barrier();                         // the last block's keys have been used
-        LOAD(kv, BC, p, v, at)
+        LOAD(kv, BC, p, v, at, M, n, hk)
         barrier();
         DOTS(dp, RT, CT, ys, kv)
         barrier();
-        LOAD(kv, BC, p, k, at)
+        LOAD(kv, BC, p, k, at, M, n, hk)
         barrier();
         DOTS(s, RT, CT, qs, kv)
         [[unroll]] for (uint a = 0; a < RT; a++) {
             uint row = ty + TY * a, i = p.i0 + row;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint col = tx + TX * b, j = at + col;
-                bool seen = i < n && j < n && SEES(i, j);
+                bool seen = i < p.n && j < n && SEES(i + off, j);
                 ds[row * PS + col / 4][col % 4] =
                     seen ? exp(s[a][b] * scale - li[a]) * (dp[a][b] - ei[a]) : 0;
             }
         }
         barrier();
-MIX(acc, RT, BC, ds, PS, kv)
+        MIX(acc, RT, BC, ds, PS, kv)
     }
 #define SCALE(a) scale
-    STORE(p, dq, p.i0, acc, RT, SCALE)
+    STORE(p, dq, p.i0, N, acc, RT, SCALE)
 }

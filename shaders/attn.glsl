@@ -1,9 +1,11 @@
 // attn.glsl - what the kernels of every attention rule share: one workgroup has some tokens of one
-// residue class of one head; row i of a class is token r + axial i.
+// residue class of one head; row i of a class is token r + axial i. Of n keys, the last of which is
+// as new as the last query, query i stands at position i + off; `share` heads of queries look at one
+// head of keys.
 #include "hx.glsl"
 layout(constant_id = 0) const uint K = 64;
 
-// what a workgroup works on: tokens i0 .. i0+rows-1 of class r, which has n tokens, of head h
+// what a workgroup works on: tokens i0 .. i0+rows-1 of class r, which has n of T tokens, of head h
 struct place { uint b, h, r, n, i0; };
 place place_of(uint B, uint T, uint heads, uint axial, uint rows)
 {
@@ -17,8 +19,10 @@ place place_of(uint B, uint T, uint heads, uint axial, uint rows)
     p.n = p.b < B && p.r < T ? (T - p.r + axial - 1) / axial : 0;
     return p;
 }
+// how many of T tokens are in the class
+uint class_of(place p, uint T, uint axial) { return p.r < T ? (T - p.r + axial - 1) / axial : 0; }
 
-// first element of class row i at the place's head
-#define ROW(p, x, i) (x##_o + (p.b * T + p.r + (i) * axial) * x##_s + p.h * K)
-// where row i's statistics are in l[B,heads,T]
-#define STAT(p, i) ((p.b * heads + p.h) * T + p.r + (i) * axial)
+// first element of class row i at head h of an argument with T tokens
+#define ROW(p, x, i, T, h) (x##_o + (p.b * (T) + p.r + (i) * axial) * x##_s + (h) * K)
+// where query i's statistics are in l[B,heads,N]
+#define STAT(p, i, h) ((p.b * heads + (h)) * N + p.r + (i) * axial)

@@ -13,22 +13,23 @@ const uint KP = (K + W - 1) / W * W;       // channels with padding
 
 // this lane's tokens: row i0 + lane + W a
 #define OWN(a) (p.i0 + lane + W * (a))
-#define TAKE(mine, p, x)                                                                         \
+#define TAKE(mine, p, x, T)                                                                      \
     [[unroll]] for (uint a = 0; a < R; a++)                                                      \
         [[unroll]] for (uint c = 0; c < KP; c++)                                                 \
-            mine[a][c] = OWN(a) < p.n && c < K ? x[ROW(p, x, OWN(a)) + c] : 0;
-#define GIVE(p, x, mine, f)                                                                      \
+            mine[a][c] = OWN(a) < p.n && c < K ? x[ROW(p, x, OWN(a), T, p.h) + c] : 0;
+#define GIVE(p, x, T, mine, f)                                                                   \
     [[unroll]] for (uint a = 0; a < R; a++)                                                      \
         if (OWN(a) < p.n)                                                                        \
-            [[unroll]] for (uint c = 0; c < K; c++) x[ROW(p, x, OWN(a)) + c] = mine[a][c] * f(a);
+            [[unroll]] for (uint c = 0; c < K; c++)                                              \
+                x[ROW(p, x, OWN(a), T, p.h) + c] = mine[a][c] * f(a);
 #define CLEAR(mine)                                                                              \
     [[unroll]] for (uint a = 0; a < R; a++)                                                      \
         [[unroll]] for (uint c = 0; c < KP; c++) mine[a][c] = 0;
 
-// row i's channels, W neighbours a load: part[c / W] in lane c % W
-#define MEET(part, p, x, i)                                                                      \
+// row i's channels at head h, W neighbours a load: part[c / W] in lane c % W
+#define MEET(part, p, x, i, T, h)                                                                \
     [[unroll]] for (uint c = 0; c < KP; c += W)                                                  \
-        part[c / W] = K % W == 0 || c + lane < K ? x[ROW(p, x, i) + c + lane] : 0;
+        part[c / W] = K % W == 0 || c + lane < K ? x[ROW(p, x, i, T, h) + c + lane] : 0;
 #define CHANNEL(part, c) subgroupShuffle(part[(c) / W], (c) % W)
 // s[a] = mine[a] . part
 #define DOTS(s, mine, part)                                                                      \

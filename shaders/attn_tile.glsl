@@ -12,13 +12,13 @@ const uint NC = (K4 + TX - 1) / TX;        // fours of channels of an invocation
 const uint KU = NC * TX;                   // fours of channels with padding
 const uint KS = KU + 1;                    // rows apart: neighbours lie in different banks
 
-// tile[rows][KS] = x rows i0 .. of the place, from an argument with x_o, x_s
-#define LOAD(tile, rows, p, x, i0)                                                               \
+// tile[rows][KS] = rows i0 .. of head h of an argument with x_o, x_s, whose class has n of T tokens
+#define LOAD(tile, rows, p, x, i0, T, n, h)                                                      \
     for (uint e = gl_LocalInvocationIndex; e < (rows) * KU; e += TX * TY) {                      \
         uint i = (i0) + e / KU, c = e % KU * 4;                                                  \
         vec4 four = vec4(0);                                                                     \
-        if (i < p.n) {                                                                           \
-            uint at_ = ROW(p, x, i) + c;                                                         \
+        if (i < n) {                                                                             \
+            uint at_ = ROW(p, x, i, T, h) + c;                                                   \
             [[unroll]] for (uint d = 0; d < 4; d++) if (c + d < K) four[d] = x[at_ + d];         \
         }                                                                                        \
         tile[e / KU * KS + e % KU] = four;                                                       \
@@ -54,14 +54,14 @@ const uint KS = KU + 1;                    // rows apart: neighbours lie in diff
     [[unroll]] for (uint a = 0; a < RT; a++)                                                     \
         [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] = vec4(0);
 
-// x row i0 + ty + TY a = acc[a] f(a)
-#define STORE(p, x, i0, acc, RT, f)                                                              \
+// x row i0 + ty + TY a of the place = acc[a] f(a)
+#define STORE(p, x, i0, T, acc, RT, f)                                                           \
     [[unroll]] for (uint a = 0; a < RT; a++) {                                                   \
         uint i = (i0) + ty + TY * a;                                                             \
         if (i < p.n)                                                                             \
             [[unroll]] for (uint b = 0; b < NC; b++)                                             \
                 [[unroll]] for (uint d = 0; d < 4; d++) {                                        \
                     uint c = (tx + TX * b) * 4 + d;                                              \
-                    if (c < K) x[ROW(p, x, i) + c] = acc[a][b][d] * f(a);                        \
+                    if (c < K) x[ROW(p, x, i, T, p.h) + c] = acc[a][b][d] * f(a);                \
                 }                                                                                \
     }

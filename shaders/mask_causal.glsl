@@ -2,5 +2,5 @@
 #define SEES(i, j) ((j) <= (i))
 #define KEYS_LO(i) 0
 #define KEYS_HI(i) ((i) + 1)
-#define QUERIES_LO(j) (j)
+#define QUERIES_LO(j) max(j, off)
 #define QUERIES_HI(j) n

@@ -7,45 +7,59 @@ const hx_field attn_fields[] = {
     { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
     { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },
     { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
+    { "share", HX_I32, offsetof(attn_attrs, share), "1", 1, 65535, "heads of q for one of k and v" },
     { 0 }
 };
 
 const char *attn_wrong(const int64_t *dim, const void *attrs)
 {
     const attn_attrs *a = attrs;
-    if (a->heads < 1 || dim[2] % a->heads) return "heads must divide the width of q, k and v";
+    if (a->heads < 1 || dim[ATTN_D] % a->heads) return "heads must divide the width of q";
+    if (a->share < 1 || a->heads % a->share) return "share must divide heads";
     if (a->axial < 1) return "axial must be at least 1";
+    if ((dim[ATTN_M] - dim[ATTN_N]) % a->axial) return "axial must divide the tokens between first"
+        " key and first query";
     if (a->w < 0) return "w must be at least 0";
-    if (dim[2] / a->heads > ATTN_MAX_K) return "a head is at most 256 channels wide";
+    if (dim[ATTN_D] / a->heads > ATTN_MAX_K) return "a head is at most 256 channels wide";
     return NULL;
+}
+
+const char *attn_wrong_past(const int64_t *dim, const void *attrs)
+{
+    const char *wrong = attn_wrong(dim, attrs);
+    return !wrong && dim[ATTN_M] < dim[ATTN_N] ? "there must be as many keys as queries" : wrong;
 }
 
 bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
                int64_t most)
 {
     const attn_attrs *a = attrs;
-    int64_t n = hx_ceil_div(dim[1], a->axial), lo, hi;
-    if (dim[2] / a->heads > K) return false;
+    int64_t n = hx_ceil_div(dim[ATTN_M], a->axial), first = n - hx_ceil_div(dim[ATTN_N], a->axial);
+    int64_t lo, hi;
+    if (dim[ATTN_D] / a->heads > K) return false;
     if (!most) return true;
-    // the last token of a class sees the most, and the first is seen by the most
+    // the last query of a class sees the most; the first key that is not older than all queries is
+    // seen by the most, in every head that shares it
     rule->keys(n - 1, n, a, &lo, &hi);
     if (hi - lo > most) return false;
-    rule->queries(0, n, a, &lo, &hi);
-    return hi - lo <= most;
+    rule->queries(hx_max(first, 0), first, n, a, &lo, &hi);
+    return (hi - lo) * a->share <= most;
 }
 
-typedef struct walk { const hx_ref *r; const attn_attrs *a; int64_t T, D, K; } walk;
+// widths: D of queries, E of keys; K of a head
+typedef struct walk { const hx_ref *r; const attn_attrs *a; int64_t N, M, D, E, K; } walk;
 
 static walk walk_of(const hx_ref *r)
 {
     const attn_attrs *a = r->attrs;
-    return (walk){ r, a, r->dim[1], r->dim[2], r->dim[2] / a->heads };
+    int64_t D = r->dim[ATTN_D];
+    return (walk){ r, a, r->dim[ATTN_N], r->dim[ATTN_M], D, D / a->share, D / a->heads };
 }
 
 static bool sees(const attn_rule *rule, const walk *w, int64_t t, int64_t u)
 {
-    return t % w->a->axial == u % w->a->axial
-        && rule->sees(t / w->a->axial, u / w->a->axial, w->a);
+    int64_t A = w->a->axial;
+    return t % A == u % A && rule->sees(t / A + (w->M - w->N) / A, u / A, w->a);
 }
 
 static real dot(const real *x, const real *y, int64_t n)
@@ -59,16 +73,16 @@ static real dot(const real *x, const real *y, int64_t n)
 static void attend(const attn_rule *rule, const walk *w, int64_t t, const real *q, const real *k,
                    const real *v, real *y, real *l)
 {
-    int64_t D = w->D, K = w->K;
+    int64_t D = w->D, E = w->E, K = w->K;
     real top = -INFINITY, sum = 0, root = sqrt((real)K);
-    for (int64_t u = 0; u < w->T; u++)
-        if (sees(rule, w, t, u)) top = fmax(top, dot(q + t*D, k + u*D, K) / root);
+    for (int64_t u = 0; u < w->M; u++)
+        if (sees(rule, w, t, u)) top = fmax(top, dot(q + t*D, k + u*E, K) / root);
     for (int64_t c = 0; c < K; c++) y[t*D + c] = 0;
-    for (int64_t u = 0; u < w->T; u++) {
+    for (int64_t u = 0; u < w->M; u++) {
         if (!sees(rule, w, t, u)) continue;
-        real p = exp(dot(q + t*D, k + u*D, K) / root - top);
+        real p = exp(dot(q + t*D, k + u*E, K) / root - top);
         sum += p;
-        for (int64_t c = 0; c < K; c++) y[t*D + c] += p * v[u*D + c];
+        for (int64_t c = 0; c < K; c++) y[t*D + c] += p * v[u*E + c];
     }
     for (int64_t c = 0; c < K && sum > 0; c++) y[t*D + c] /= sum;
     *l = sum > 0 ? top + log(sum) : -3e38;
@@ -77,12 +91,12 @@ static void attend(const attn_rule *rule, const walk *w, int64_t t, const real *
 void attn_ref(const attn_rule *rule, const hx_ref *r)
 {
     walk w = walk_of(r);
-    for (int64_t b = 0; b < r->dim[0]; b++)
+    for (int64_t b = 0; b < r->dim[ATTN_B]; b++)
         for (int64_t h = 0; h < w.a->heads; h++)
-            for (int64_t t = 0; t < w.T; t++) {
-                int64_t o = b*w.T*w.D + h*w.K;
-                attend(rule, &w, t, r->a[0] + o, r->a[1] + o, r->a[2] + o, r->a[3] + o,
-                       r->a[4] + (b*w.a->heads + h)*w.T + t);
+            for (int64_t t = 0; t < w.N; t++) {
+                int64_t o = b*w.N*w.D + h*w.K, p = b*w.M*w.E + h/w.a->share*w.K;
+                attend(rule, &w, t, r->a[0] + o, r->a[1] + p, r->a[2] + p, r->a[3] + o,
+                       r->a[4] + (b*w.a->heads + h)*w.N + t);
             }
 }
 
@@ -90,14 +104,15 @@ void attn_ref(const attn_rule *rule, const hx_ref *r)
 static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk, real *dv)
 {
     walk w = walk_of(r);
-    int64_t T = w.T, D = w.D, K = w.K, H = w.a->heads;
+    int64_t N = w.N, M = w.M, K = w.K, H = w.a->heads;
     real root = sqrt((real)K);
-    for (int64_t b = 0; b < r->dim[0]; b++)
+    for (int64_t b = 0; b < r->dim[ATTN_B]; b++)
         for (int64_t h = 0; h < H; h++)
-            for (int64_t t = 0; t < T; t++)
-                for (int64_t u = 0; u < T; u++) {
+            for (int64_t t = 0; t < N; t++)
+                for (int64_t u = 0; u < M; u++) {
                     if (!sees(rule, &w, t, u)) continue;
-                    int64_t i = (b*T + t)*D + h*K, j = (b*T + u)*D + h*K, row = (b*H + h)*T + t;
+                    int64_t i = (b*N + t)*w.D + h*K, j = (b*M + u)*w.E + h/w.a->share*K;
+                    int64_t row = (b*H + h)*N + t;
                     const real *q = r->a[0] + i, *k = r->a[1] + j, *v = r->a[2] + j;
                     const real *dy = r->a[3] + i;
                     real p = exp(dot(q, k, K) / root - r->a[4][row]);
@@ -112,13 +127,15 @@ static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk,
 
 void attn_dq_ref(const attn_rule *rule, const hx_ref *r)
 {
-    for (int64_t i = 0; i < r->dim[0] * r->dim[1] * r->dim[2]; i++) r->a[6][i] = 0;
+    walk w = walk_of(r);
+    for (int64_t i = 0; i < r->dim[ATTN_B] * w.N * w.D; i++) r->a[6][i] = 0;
     backward(rule, r, r->a[6], NULL, NULL);
 }
 
 void attn_dkv_ref(const attn_rule *rule, const hx_ref *r)
 {
-    for (int64_t i = 0; i < r->dim[0] * r->dim[1] * r->dim[2]; i++) r->a[6][i] = r->a[7][i] = 0;
+    walk w = walk_of(r);
+    for (int64_t i = 0; i < r->dim[ATTN_B] * w.M * w.E; i++) r->a[6][i] = r->a[7][i] = 0;
     backward(rule, r, NULL, r->a[6], r->a[7]);
 }
 
@@ -197,10 +214,26 @@ void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
     if (n->want[1] || n->want[2]) hx_apply(dkv, a, in, d + 1);
 }
 
+static hx_t attention(const hx_op *op, attn_attrs a, hx_t q, hx_t k, hx_t v)
+{
+    hx_t out[2] = { HX_NONE, HX_NONE };
+    hx_apply(op, &a, (hx_t[]){ q, k, v }, out);
+    return out[0];
+}
+
+// as many heads of queries to a head of keys as the widths say
+static int share_of(hx_t q, hx_t k)
+{
+    return (int)(hx_dim(q, -1) / hx_max(hx_dim(k, -1), 1));
+}
+
 hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
 {
-    attn_attrs a = { heads, axial, window < 0 ? 0 : window };
-    hx_t out[2] = { HX_NONE, HX_NONE };
-    hx_apply(window < 0 ? &hx_op_attn_causal : &hx_op_attn_band, &a, (hx_t[]){ q, k, v }, out);
-    return out[0];
+    return attention(window < 0 ? &hx_op_attn_causal : &hx_op_attn_band,
+        (attn_attrs){ heads, axial, window < 0 ? 0 : window, share_of(q, k) }, q, k, v);
+}
+
+hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial)
+{
+    return attention(&hx_op_attn_full, (attn_attrs){ heads, axial, 0, share_of(q, k) }, q, k, v);
 }

@@ -3,16 +3,21 @@
 #pragma once
 #include "t.h"
 
-typedef struct attn_attrs { int32_t heads, axial, w; } attn_attrs;
+typedef struct attn_attrs { int32_t heads, axial, w, share; } attn_attrs;
+enum { ATTN_B, ATTN_N, ATTN_D, ATTN_M };   // dims of every operator: batch, queries, width, keys
 
-// A rule speaks of positions within one residue class of n tokens. What a query sees is a stretch
-// without holes: `sees(i, j)` holds exactly for lo <= j < hi of keys(i), and for lo <= i < hi of
-// queries(j). Both ends never decrease from one token to the next, so that a tile of tokens sees
-// from the lo of its first to the hi of its last. lo <= hi, 0 <= lo, hi <= n.
+// A rule speaks of positions within one residue class of n keys. The last query is as new as the
+// last key, so that queries stand at positions first .. n-1: first is the number of keys that are
+// older than every query (a memory), 0 without, negative where there are more queries than keys.
+// What a query sees is a stretch without holes: `sees(i, j)` holds exactly for lo <= j < hi of
+// keys(i), and for lo <= i < hi of queries(j). Both ends never decrease from one token to the next,
+// so that a tile of tokens sees from the lo of its first to the hi of its last. lo <= hi; keys are
+// within 0 .. n, queries within first .. n.
 typedef struct attn_rule {
     bool (*sees)(int64_t i, int64_t j, const attn_attrs *a);
     void (*keys)(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
-    void (*queries)(int64_t j, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
+    void (*queries)(int64_t j, int64_t first, int64_t n, const attn_attrs *a, int64_t *lo,
+                    int64_t *hi);
 } attn_rule;
 
 enum { ATTN_MAX_K = 256 };                 // widest head that the kernels have tiles for
@@ -25,38 +30,56 @@ void attn_dq_host(const attn_rule *rule, const hx_call *c);
 void attn_dkv_host(const attn_rule *rule, const hx_call *c);
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d);
 const char *attn_wrong(const int64_t *dim, const void *attrs);
+const char *attn_wrong_past(const int64_t *dim, const void *attrs);  // no query before all keys
 // Is a head at most K wide, and does no token see, or is seen by, more than `most` others (0: any
 // number)? Software Vulkan ends an invocation in silence after 65,535 rounds of its loops.
 bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
                int64_t most);
 extern const hx_field attn_fields[];
-extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_rotary;
+extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_full, hx_op_attn_delta;
+extern const hx_op hx_op_rotary;
 
 // Samples of every rule: one token, tiles not full, classes of unequal length, windows beside
-// every edge, wide and odd heads.
+// every edge, wide and odd heads, memories, keys shared by heads.
 #define ATTN_CHECK                                                                               \
-    "B=1 T=1 D=2 heads=1; B=2 T=9 D=16 heads=2 w=2; B=1 T=5 D=6 heads=3 w=0;"                    \
-    "B=1 T=33 D=48 heads=3 axial=2 w=7; B=2 T=31 D=32 heads=2 axial=3 w=3;"                      \
-    "B=1 T=34 D=8 heads=1 axial=4 w=4; B=1 T=3 D=16 heads=1 axial=4 w=1;"                        \
-    "B=1 T=65 D=64 heads=1 w=31; B=1 T=66 D=128 heads=2 w=32; B=1 T=67 D=60 heads=3 w=33;"       \
-    "B=1 T=40 D=128 heads=1 w=15; B=1 T=33 D=256 heads=2 w=40; B=1 T=21 D=200 heads=1 w=9;"      \
-    "B=1 T=130 D=20 heads=1 w=64; B=1 T=200 D=64 heads=1 axial=3 w=17; B=1 T=19 D=14 heads=2 w=5"
+    "B=1 N=1 M=1 D=2 heads=1; B=2 N=9 M=9 D=16 heads=2 w=2; B=1 N=5 M=5 D=6 heads=3 w=0;"        \
+    "B=1 N=33 M=33 D=48 heads=3 axial=2 w=7; B=2 N=31 M=31 D=32 heads=2 axial=3 w=3;"            \
+    "B=1 N=34 M=34 D=8 heads=1 axial=4 w=4; B=1 N=3 M=3 D=16 heads=1 axial=4 w=1;"               \
+    "B=1 N=65 M=65 D=64 heads=1 w=31; B=1 N=66 M=66 D=128 heads=2 w=32;"                         \
+    "B=1 N=67 M=67 D=60 heads=3 w=33; B=1 N=40 M=40 D=128 heads=1 w=15;"                         \
+    "B=1 N=33 M=33 D=256 heads=2 w=40; B=1 N=21 M=21 D=200 heads=1 w=9;"                         \
+    "B=1 N=130 M=130 D=20 heads=1 w=64; B=1 N=200 M=200 D=64 heads=1 axial=3 w=17;"              \
+    "B=1 N=19 M=19 D=14 heads=2 w=5; B=1 N=1 M=2 D=8 heads=4 share=4; "                          \
+    "B=2 N=33 M=70 D=12 heads=3 share=3 w=36; B=1 N=34 M=86 D=16 heads=4 axial=2 share=2 w=40;"  \
+    "B=1 N=3 M=20 D=256 heads=2 share=2 w=2; B=1 N=2 M=11 D=20 heads=1 axial=3 w=1"
+// for rules that have a meaning with fewer keys than queries
+#define ATTN_CHECK_FEW                                                                           \
+    "; B=1 N=9 M=2 D=16 heads=2; B=2 N=70 M=33 D=12 heads=3 share=3;"                            \
+    "B=1 N=66 M=6 D=16 heads=4 axial=4"
 // Head widths are few: each makes pipelines of its own. What a query does not see is multiplied
 // with 0 where it shares a tile with what is seen, and a score of -infinity is a very small one:
 // NaN and infinity in k and v may reach, or spare, other tokens of their tile.
 #define ATTN_FUZZ                                                                                \
-    "heads=1..4 D=heads*5|heads*16|heads*64|heads*66|heads*200"                                  \
-    " axial=1..5 w=0..T+1 -nan -inf"
+    "heads=1..4 share=1|heads D=heads*5|heads*16|heads*64|heads*66|heads*200"                    \
+    " axial=1..5 M=N..N+axial*20:axial w=0..M+1 -nan -inf"
 #define ATTN_WRONG                                                                               \
-    "B=1 T=4 D=6 heads=4: heads must divide; B=1 T=4 D=600 heads=2: at most 256"
-#define ATTN_BENCH "B=2 T=2048 D=512 heads=8 w=32; B=2 T=2048 D=512 heads=8 axial=4 w=64"
+    "B=1 N=4 M=4 D=6 heads=4: heads must divide; B=1 N=4 M=4 D=600 heads=2: at most 256;"        \
+    "B=1 N=4 M=4 D=12 heads=6 share=4: share must divide;"                                       \
+    "B=1 N=4 M=7 D=8 axial=2: axial must divide"
+#define ATTN_WRONG_PAST "; B=1 N=4 M=3 D=8: as many keys as queries"
+#define ATTN_BENCH                                                                               \
+    "B=2 N=2048 M=2048 D=512 heads=8 w=32; B=2 N=2048 M=2048 D=512 heads=8 axial=4 w=64;"        \
+    "B=1 N=2048 M=4096 D=512 heads=8 axial=4 share=8 w=64"
 
 // Kernel rows. Tiles (attn_tile.glsl): specialization constants are the head width, queries and
 // keys of a tile, and invocations along keys and along queries; wider heads have smaller tiles, so
 // that each fits 32 KiB of shared memory, or 48 KiB. Lanes (attn_lanes.glsl): head width and tokens
 // of a lane. OWN is the number of rows that a workgroup has.
 #define ATTN_ROW(OP, NEEDS, OWN, SPEC, FITS)                                                     \
-    { .name = OP, .needs = NEEDS, .grid = "T/axial/" #OWN "*axial*heads*B",                      \
+    { .name = OP, .needs = NEEDS, .grid = "N/axial/" #OWN "*axial*heads*B",                      \
+      .spec = "D/heads, " SPEC, .fits = FITS }
+#define ATTN_KEY_ROW(OP, NEEDS, OWN, SPEC, FITS)                                                 \
+    { .name = OP, .needs = NEEDS, .grid = "M/axial/" #OWN "*axial*heads/share*B",                \
       .spec = "D/heads, " SPEC, .fits = FITS }
 #define ATTN_GPU (HX_CAP_GPU | HX_CAP_SHARED48)
 #define ATTN_FITS(NAME, ROW, K, MOST)                                                            \
@@ -64,13 +87,14 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
     {                                                                                            \
         return attn_fits(&NAME##_rule, dim, attrs, K, MOST);                                     \
     }
-#define ATTN_LANES(OP, NAME)                                                                     \
-    ATTN_ROW(OP, HX_CAP_LANES, 8, "1", NAME##_lanes),                                            \
-    ATTN_ROW(OP, HX_CAP_LANES, 16, "2", NAME##_lanes_64)
+#define ATTN_LANES(ROW, OP, NAME)                                                                \
+    ROW(OP, HX_CAP_LANES, 8, "1", NAME##_lanes),                                                 \
+    ROW(OP, HX_CAP_LANES, 16, "2", NAME##_lanes_64)
 
 // One rule makes three operators: attn_NAME, attn_NAME_dq and attn_NAME_dkv. FLOPS(n): an
-// expression for n operations for each channel of each pair that sees each other.
-#define HX_MASK(NAME, MATH, FLOPS)                                                               \
+// expression of n operations for each channel of each pair that sees each other; WRONG, WRONGS and
+// CHECK: what the rule refuses, samples that it refuses, and those that it takes.
+#define HX_MASK(NAME, MATH, FLOPS, WRONG, WRONGS, CHECK)                                         \
     static const attn_rule NAME##_rule = { NAME##_sees, NAME##_keys, NAME##_queries };           \
     ATTN_FITS(NAME, small, 256, 7000)                                                            \
     ATTN_FITS(NAME, small_64, 64, 32000)                                                         \
@@ -88,11 +112,11 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .math = "dq_i = sum_j ds_ij k_j / sqrt K, ds_ij = exp(s_ij - l_i) (dy_i.v_j - e_i), "    \
                 "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
-        .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] dy:[B,T,D] l[B,heads,T] e[B,heads,T] "             \
-               "-> dq:[B,T,D]",                                                                  \
+        .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
+               "-> dq:[B,N,D]",                                                                  \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dq_ref,            \
-        .wrong_if = attn_wrong, .host = NAME##_dq_host, .terms = "T+2*D/heads+8",                \
-        .flops = FLOPS("6"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
+        .wrong_if = WRONG, .host = NAME##_dq_host, .terms = "M+2*D/heads+8",                     \
+        .flops = FLOPS("6"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ " -huge",                                                              \
         .kernels = {                                                                             \
             ATTN_ROW("attn_" #NAME "_dq", 0, 8, "8, 8, 8, 4", NAME##_small),                     \
@@ -101,25 +125,25 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
             ATTN_ROW("attn_" #NAME "_dq", HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),        \
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 16, 8, 8", NAME##_gpu_128),         \
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),          \
-            ATTN_LANES("attn_" #NAME "_dq" ".lanes", NAME) });                                   \
+            ATTN_LANES(ATTN_ROW, "attn_" #NAME "_dq" ".lanes", NAME) });                         \
     HX_OP(attn_##NAME##_dkv,                                                                     \
         .math = "dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, "           \
                 "ds and s as in attn_" #NAME "_dq, " MATH,                                       \
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
-        .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] dy:[B,T,D] l[B,heads,T] e[B,heads,T] "             \
-               "-> dk:[B,T,D] dv:[B,T,D]",                                                       \
+        .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
+               "-> dk:[B,M,D/share] dv:[B,M,D/share]",                                           \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dkv_ref,           \
-        .wrong_if = attn_wrong, .host = NAME##_dkv_host, .terms = "T+2*D/heads+8",               \
-        .flops = FLOPS("8"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
+        .wrong_if = WRONG, .host = NAME##_dkv_host, .terms = "N*share+2*D/heads+8",              \
+        .flops = FLOPS("8"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ " -huge",                                                              \
         .kernels = {                                                                             \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 8, "4, 8, 8, 4", NAME##_small),                    \
-            ATTN_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 4", NAME##_small_64),              \
-            ATTN_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 8, "4, 8, 8, 4", NULL),                   \
-            ATTN_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 32, "16, 32, 8, 4", NAME##_gpu_64),       \
-            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 16, "16, 16, 8, 8", NAME##_gpu_128),        \
-            ATTN_ROW("attn_" #NAME "_dkv", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),         \
-            ATTN_LANES("attn_" #NAME "_dkv" ".lanes", NAME) });                                  \
+            ATTN_KEY_ROW("attn_" #NAME "_dkv", 0, 8, "4, 8, 8, 4", NAME##_small),                \
+            ATTN_KEY_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 4", NAME##_small_64),          \
+            ATTN_KEY_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 8, "4, 8, 8, 4", NULL),               \
+            ATTN_KEY_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 32, "16, 32, 8, 4", NAME##_gpu_64),   \
+            ATTN_KEY_ROW("attn_" #NAME "_dkv", ATTN_GPU, 16, "16, 16, 8, 8", NAME##_gpu_128),    \
+            ATTN_KEY_ROW("attn_" #NAME "_dkv", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),     \
+            ATTN_LANES(ATTN_KEY_ROW, "attn_" #NAME "_dkv" ".lanes", NAME) });                    \
     static void NAME##_vjp(const hx_node *n, hx_t *d)                                            \
     {                                                                                            \
         attn_vjp(&hx_op_attn_##NAME##_dq, &hx_op_attn_##NAME##_dkv, n, d);                       \
@@ -128,10 +152,10 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
         .math = "y_i = sum_j exp(s_ij - l_i) v_j, l_i = log sum_j exp s_ij, "                    \
                 "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
         .source = "Attention Is All You Need, Vaswani et al. 2017, eq. 1",                       \
-        .sig = "q:[B,T,D] k:[B,T,D] v:[B,T,D] -> y:[B,T,D] l[B,heads,T]",                        \
+        .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] -> y:[B,N,D] l[B,heads,N]",            \
         .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_ref,               \
-        .vjp = NAME##_vjp, .wrong_if = attn_wrong, .host = NAME##_host, .terms = "T+D/heads+8",  \
-        .flops = FLOPS("4"), .check = ATTN_CHECK, .wrong = ATTN_WRONG, .bench = ATTN_BENCH,      \
+        .vjp = NAME##_vjp, .wrong_if = WRONG, .host = NAME##_host, .terms = "M+D/heads+8",       \
+        .flops = FLOPS("4"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ,                                                                       \
         .kernels = {                                                                             \
             ATTN_ROW("attn_" #NAME, 0, 8, "8, 16, 8, 4", NAME##_small),                          \
@@ -140,4 +164,4 @@ extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_delta, hx_op_r
             ATTN_ROW("attn_" #NAME, HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),              \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_128),               \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", NAME##_gpu_64),               \
-            ATTN_LANES("attn_" #NAME ".lanes", NAME) })
+            ATTN_LANES(ATTN_ROW, "attn_" #NAME ".lanes", NAME) })

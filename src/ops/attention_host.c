@@ -75,154 +75,179 @@ typedef struct job {
     const attn_rule *rule;
     const hx_call   *c;
     const kernels   *f;
+    bool             keys;                 // tiles are of keys, which queries stream past
     int64_t          tiles;                // of one class
 } job;
 
 typedef struct tile {
     const attn_attrs *a;
-    int64_t n, at, count;                  // tokens of the class; the tile's first; how many
-    int64_t b, h, r, K, first;             // first: token t = first + axial*i of row b*T + t
+    int64_t nq, nk, off;                   // queries and keys of the class; position of query 0
+    int64_t at, count;                     // the tile's first token; how many
+    int64_t b, h, r, K;                    // h: a head of queries, or of keys in dkv
     float   scale;
     span    see;
     int64_t lo, hi;                        // what the whole tile sees
     int64_t full_lo, full_hi;              // what every lane of it sees
 } tile;
 
-typedef void range_fn(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
+static int64_t class_of(int64_t T, int64_t r, int64_t axial)
+{
+    return r < T ? hx_ceil_div(T - r, axial) : 0;
+}
 
-static tile tile_of(const job *w, int64_t task, range_fn *range)
+// what token i of the tile's own sees: keys, or indices of queries
+static void range_of(const job *w, const tile *t, int64_t i, int64_t *lo, int64_t *hi)
+{
+    if (!w->keys) {
+        w->rule->keys(i + t->off, t->nk, t->a, lo, hi);
+        return;
+    }
+    w->rule->queries(i, t->off, t->nk, t->a, lo, hi);
+    *lo -= t->off;
+    *hi -= t->off;
+}
+
+static tile tile_of(const job *w, int64_t task)
 {
     const hx_call *c = w->c;
     const attn_attrs *a = c->attrs;
-    int64_t T = c->dim[1], rest = task / a->heads;
-    tile t = { .a = a, .K = c->dim[2] / a->heads, .at = rest % w->tiles * LANES };
+    int64_t heads = w->keys ? a->heads / a->share : a->heads, rest = task / heads;
+    tile t = { .a = a, .K = c->dim[ATTN_D] / a->heads, .at = rest % w->tiles * LANES };
     // heads first: their channels lie side by side in memory
-    t.h = task % a->heads;
+    t.h = task % heads;
     t.r = rest / w->tiles % a->axial;
     t.b = rest / w->tiles / a->axial;
-    t.n = t.r < T ? hx_ceil_div(T - t.r, a->axial) : 0;
-    t.count = hx_max(hx_min(LANES, t.n - t.at), 0);
-    t.first = t.b*T + t.r;
+    t.nq = class_of(c->dim[ATTN_N], t.r, a->axial);
+    t.nk = class_of(c->dim[ATTN_M], t.r, a->axial);
+    t.off = t.nk - t.nq;
+    int64_t own = w->keys ? t.nk : t.nq;
+    t.count = hx_max(hx_min(LANES, own - t.at), 0);
     t.scale = (float)(1 / sqrt((double)t.K));
     for (int64_t i = 0; i < t.count; i++) {
         int64_t lo, hi;
-        range(t.at + i, t.n, a, &lo, &hi);
+        range_of(w, &t, t.at + i, &lo, &hi);
         t.see.lo[i / 16][i % 16] = (int32_t)lo;
         t.see.hi[i / 16][i % 16] = (int32_t)hi;
         if (i == 0) { t.lo = lo; t.full_hi = hi; }
         t.hi = hi;
         t.full_lo = lo;
     }
-    if (t.count < LANES) t.full_lo = t.n;            // every block is an edge
+    if (t.count < LANES) t.full_lo = INT32_MAX;      // every block is an edge
     return t;
 }
 
-static int64_t tasks(const hx_call *c, int64_t *tiles)
+// class position i of argument `arg`, which has T tokens, at the channels of head h
+static float *row_at(const job *w, const tile *t, int arg, int64_t T, int64_t h, int64_t i)
 {
-    const attn_attrs *a = c->attrs;
-    *tiles = hx_ceil_div(hx_ceil_div(c->dim[1], a->axial), LANES);
-    return *tiles * c->dim[0] * a->heads * a->axial;
+    return (float *)w->c->a[arg] + (t->b*T + t->r + i * t->a->axial) * w->c->ld[arg] + h * t->K;
 }
 
-// class position i of argument `arg`, at the head's channels
-static float *row_of(const job *w, const tile *t, int arg, int64_t i)
+static float *query(const job *w, const tile *t, int arg, int64_t h, int64_t i)
 {
-    return (float *)w->c->a[arg] + (t->first + i * t->a->axial) * w->c->ld[arg] + t->h * t->K;
+    return row_at(w, t, arg, w->c->dim[ATTN_N], h, i);
 }
 
-static float *stat_of(const job *w, const tile *t, int arg, int64_t i)
+static float *key(const job *w, const tile *t, int arg, int64_t h, int64_t j)
 {
-    return (float *)w->c->a[arg] + (t->b * t->a->heads + t->h) * w->c->dim[1] + t->r
+    return row_at(w, t, arg, w->c->dim[ATTN_M], h, j);
+}
+
+static float *stat_of(const job *w, const tile *t, int arg, int64_t h, int64_t i)
+{
+    return (float *)w->c->a[arg] + (t->b * t->a->heads + h) * w->c->dim[ATTN_N] + t->r
          + i * t->a->axial;
 }
 
 static void forward_task(void *ctx, int64_t task)
 {
     const job *w = ctx;
-    tile t = tile_of(w, task, w->rule->keys);
+    tile t = tile_of(w, task);
     if (!t.count) return;
-    int64_t K = t.K, step[4];
+    int64_t K = t.K, hk = t.h / t.a->share, step[4];
     for (int i = 0; i < 4; i++) step[i] = w->c->ld[i] * t.a->axial;
     vec q[ATTN_MAX_K], acc[ATTN_MAX_K], s[BLOCK], top, sum = { 0 };
     for (int i = 0; i < LANES; i++) top.v[i / 16][i % 16] = -3e38f;
     memset(acc, 0, (size_t)K * sizeof *acc);
-    w->f->turn_in(q, row_of(w, &t, 0, t.at), step[0], t.count, K, t.scale);
+    w->f->turn_in(q, query(w, &t, 0, t.h, t.at), step[0], t.count, K, t.scale);
     for (int64_t j = t.lo; j < t.hi; j += BLOCK) {
         int64_t n = hx_min(BLOCK, t.hi - j);
-        w->f->product(n, K, row_of(w, &t, 1, j), step[1], 1, q, s, false);
+        w->f->product(n, K, key(w, &t, 1, hk, j), step[1], 1, q, s, false);
         w->f->soften(s, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, &top, &sum, acc, K);
-        w->f->product(K, n, row_of(w, &t, 2, j), 1, step[2], s, acc, true);
+        w->f->product(K, n, key(w, &t, 2, hk, j), 1, step[2], s, acc, true);
     }
-    float f[LANES], *l = stat_of(w, &t, 4, t.at);
+    float f[LANES], *l = stat_of(w, &t, 4, t.h, t.at);
     for (int64_t i = 0; i < t.count; i++) {
         float total = sum.v[i / 16][i % 16];
         f[i] = total == 0 ? 0 : 1 / total;
         l[i * t.a->axial] = total == 0 ? -3e38f : top.v[i / 16][i % 16] + logf(total);
     }
-    w->f->turn_out(row_of(w, &t, 3, t.at), step[3], t.count, K, acc, f);
+    w->f->turn_out(query(w, &t, 3, t.h, t.at), step[3], t.count, K, acc, f);
 }
 
 static void dq_task(void *ctx, int64_t task)
 {
     const job *w = ctx;
-    tile t = tile_of(w, task, w->rule->keys);
+    tile t = tile_of(w, task);
     if (!t.count) return;
-    int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld;
+    int64_t K = t.K, hk = t.h / t.a->share, A = t.a->axial, *ld = (int64_t *)w->c->ld;
     vec q[ATTN_MAX_K], dy[ATTN_MAX_K], dq[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
     float l[LANES] = { 0 }, e[LANES] = { 0 }, f[LANES];
     memset(dq, 0, (size_t)K * sizeof *dq);
-    w->f->turn_in(q, row_of(w, &t, 0, t.at), ld[0] * A, t.count, K, t.scale);
-    w->f->turn_in(dy, row_of(w, &t, 3, t.at), ld[3] * A, t.count, K, 1);
+    w->f->turn_in(q, query(w, &t, 0, t.h, t.at), ld[0] * A, t.count, K, t.scale);
+    w->f->turn_in(dy, query(w, &t, 3, t.h, t.at), ld[3] * A, t.count, K, 1);
     for (int64_t i = 0; i < t.count; i++) {
-        l[i] = stat_of(w, &t, 4, t.at)[i * A];
-        e[i] = stat_of(w, &t, 5, t.at)[i * A];
+        l[i] = stat_of(w, &t, 4, t.h, t.at)[i * A];
+        e[i] = stat_of(w, &t, 5, t.h, t.at)[i * A];
         f[i] = t.scale;
     }
     for (int64_t j = t.lo; j < t.hi; j += BLOCK) {
         int64_t n = hx_min(BLOCK, t.hi - j);
-        const float *k = row_of(w, &t, 1, j);
+        const float *k = key(w, &t, 1, hk, j);
         w->f->product(n, K, k, ld[1] * A, 1, q, s, false);
-        w->f->product(n, K, row_of(w, &t, 2, j), ld[2] * A, 1, dy, dp, false);
+        w->f->product(n, K, key(w, &t, 2, hk, j), ld[2] * A, 1, dy, dp, false);
         w->f->weigh(s, dp, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, false, l, e, 0);
         w->f->product(K, n, k, 1, ld[1] * A, dp, dq, true);
     }
-    w->f->turn_out(row_of(w, &t, 6, t.at), ld[6] * A, t.count, K, dq, f);
+    w->f->turn_out(query(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, dq, f);
 }
 
 static void dkv_task(void *ctx, int64_t task)
 {
     const job *w = ctx;
-    tile t = tile_of(w, task, w->rule->queries);
+    tile t = tile_of(w, task);
     if (!t.count) return;
     int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld;
     vec k[ATTN_MAX_K], v[ATTN_MAX_K], dk[ATTN_MAX_K], dv[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
     float one[LANES], f[LANES];
     memset(dk, 0, (size_t)K * sizeof *dk);
     memset(dv, 0, (size_t)K * sizeof *dv);
-    w->f->turn_in(k, row_of(w, &t, 1, t.at), ld[1] * A, t.count, K, t.scale);
-    w->f->turn_in(v, row_of(w, &t, 2, t.at), ld[2] * A, t.count, K, 1);
-    for (int64_t i = t.lo; i < t.hi; i += BLOCK) {
-        int64_t n = hx_min(BLOCK, t.hi - i);
-        const float *q = row_of(w, &t, 0, i), *dy = row_of(w, &t, 3, i);
-        w->f->product(n, K, q, ld[0] * A, 1, k, s, false);
-        w->f->product(n, K, dy, ld[3] * A, 1, v, dp, false);
-        w->f->weigh(s, dp, n, i, &t.see, i < t.full_lo || i + n > t.full_hi, true,
-              stat_of(w, &t, 4, i), stat_of(w, &t, 5, i), A);
-        w->f->product(K, n, dy, 1, ld[3] * A, s, dv, true);
-        w->f->product(K, n, q, 1, ld[0] * A, dp, dk, true);
-    }
+    w->f->turn_in(k, key(w, &t, 1, t.h, t.at), ld[1] * A, t.count, K, t.scale);
+    w->f->turn_in(v, key(w, &t, 2, t.h, t.at), ld[2] * A, t.count, K, 1);
+    for (int64_t h = t.h * t.a->share; h < (t.h + 1) * t.a->share; h++)
+        for (int64_t i = t.lo; i < t.hi; i += BLOCK) {
+            int64_t n = hx_min(BLOCK, t.hi - i);
+            const float *q = query(w, &t, 0, h, i), *dy = query(w, &t, 3, h, i);
+            w->f->product(n, K, q, ld[0] * A, 1, k, s, false);
+            w->f->product(n, K, dy, ld[3] * A, 1, v, dp, false);
+            w->f->weigh(s, dp, n, i, &t.see, i < t.full_lo || i + n > t.full_hi, true,
+                  stat_of(w, &t, 4, h, i), stat_of(w, &t, 5, h, i), A);
+            w->f->product(K, n, dy, 1, ld[3] * A, s, dv, true);
+            w->f->product(K, n, q, 1, ld[0] * A, dp, dk, true);
+        }
     for (int i = 0; i < LANES; i++) { one[i] = 1; f[i] = t.scale; }
-    w->f->turn_out(row_of(w, &t, 6, t.at), ld[6] * A, t.count, K, dk, f);
-    w->f->turn_out(row_of(w, &t, 7, t.at), ld[7] * A, t.count, K, dv, one);
+    w->f->turn_out(key(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, dk, f);
+    w->f->turn_out(key(w, &t, 7, t.h, t.at), ld[7] * A, t.count, K, dv, one);
 }
 
-static void share_out(const attn_rule *rule, const hx_call *c, void (*task)(void *, int64_t))
+static void share_out(const attn_rule *rule, const hx_call *c, bool keys,
+                      void (*task)(void *, int64_t))
 {
-    job w = { rule, c, widest(), 0 };
-    int64_t n = tasks(c, &w.tiles);
-    hx_pool_run(c->pool, n, task, &w);
+    const attn_attrs *a = c->attrs;
+    int64_t own = c->dim[keys ? ATTN_M : ATTN_N], heads = keys ? a->heads / a->share : a->heads;
+    job w = { rule, c, widest(), keys, hx_ceil_div(hx_ceil_div(own, a->axial), LANES) };
+    hx_pool_run(c->pool, w.tiles * c->dim[ATTN_B] * heads * a->axial, task, &w);
 }
 
-void attn_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, forward_task); }
-void attn_dq_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, dq_task); }
-void attn_dkv_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, dkv_task); }
+void attn_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, forward_task); }
+void attn_dq_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, dq_task); }
+void attn_dkv_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, true, dkv_task); }

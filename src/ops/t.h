@@ -38,8 +38,12 @@ hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial);
 hx_t t_rotary_table(hx_tape *t, int64_t n, int head_width, int xpos);
 // y_i = sum_j softmax_j(q_i.k_j / sqrt K) v_j over the keys that i sees, per head, where tokens
 // i, j belong to one residue class: i mod axial = j mod axial. Window w < 0: all j <= i (causal);
-// w >= 0: the class-local distance is at most w (w+1 keys). q,k,v [B,T,H*K] -> [B,T,H*K]
+// w >= 0: the class-local distance is at most w (w+1 keys). Keys that are more than queries came
+// before them: a memory. q[B,T,H*K], k,v[B,M,G*K] with M >= T -> [B,T,H*K]; each of G heads of keys
+// serves H/G of queries.
 hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window);
+// the same over all M keys of the residue class, whatever M
+hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 
 // ---- losses ------------------------------------------------------------------------------
 // Mean over labels != ignore of -log softmax(e w^T)[label]; 0/0 is NaN, as in the reference.
