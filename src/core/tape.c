@@ -10,6 +10,7 @@ extern const hx_op hx_op_copy, hx_op_add;
 static const hx_op hx_op_concat = { .name = "concat", .view = true };
 static const hx_op hx_op_split = { .name = "split", .view = true };
 static const hx_op hx_op_reshape = { .name = "reshape", .view = true };
+static const hx_op hx_op_detach = { .name = "detach", .view = true };
 
 enum { ALIGN_ELEMS = 64 };                 // 256 bytes: what any device asks of a binding's offset
 
@@ -407,6 +408,21 @@ hx_t hx_reshape(hx_t x, int rank, const int64_t *shape)
     return y;
 }
 
+hx_t hx_detach(hx_t x)
+{
+    hx_tape *t = x.tape;
+    if (!x.id)
+        return x;
+    hx_t y = new_value(t, val(x)->storage, val(x)->is_int, val(x)->rank, val(x)->shape, -1);
+    if (!y.id)
+        return y;
+    val(y)->off = val(x)->off;
+    val(y)->ld = val(x)->ld;
+    view_node(&hx_op_detach, 0, 1, &x, 1, &y);
+    val(y)->wants_grad = false;
+    return y;
+}
+
 static bool is_reshape(const hx_tape *t, int id)
 {
     int n = t->value[id].node;
@@ -506,6 +522,20 @@ static void place_part(hx_t x, int storage, int64_t off, int64_t ld)
 
 enum { MAX_PARTS = HX_MAX_ARGS - 1 };
 
+// Whether rows of the parts lie one below the other already.
+static bool in_line(int n, const hx_t *parts)
+{
+    const hx_value *a = val(parts[0]);
+    int64_t next = a->off;
+    for (int i = 0; i < n; i++) {
+        const hx_value *v = val(parts[i]);
+        if (v->storage != a->storage || v->off != next || v->ld != a->ld)
+            return false;
+        next += hx_rows(parts[i]) * v->ld;
+    }
+    return true;
+}
+
 hx_t hx_concat(int axis, int n, const hx_t *parts)
 {
     hx_tape *t = tape_of(n, parts);
@@ -540,15 +570,22 @@ hx_t hx_concat(int axis, int n, const hx_t *parts)
     if (n == 1)
         return parts[0];
     shape[columns ? first->rank - 1 : 0] = total;
-    hx_t y = hx_blank(t, first->is_int, first->rank, shape);
+    bool there = !columns && in_line(n, parts);
+    hx_t y = there ? new_value(t, first->storage, first->is_int, 2, shape, -1)
+                   : hx_blank(t, first->is_int, first->rank, shape);
     if (!y.id)
         return y;
+    if (there) {
+        val(y)->off = val(parts[0])->off;
+        val(y)->ld = val(parts[0])->ld;
+    }
     hx_t in[MAX_PARTS];
     int64_t off = 0, ld = val(y)->ld;
     for (int i = 0; i < n; i++) {
         in[i] = parts[i];
         int64_t step = columns ? last_dim(val(parts[i])) : hx_elems(parts[i]);
-        place_part(parts[i], val(y)->storage, off, ld);
+        if (!there)
+            place_part(parts[i], val(y)->storage, off, ld);
         off += step;
     }
     if (t->err)
@@ -629,12 +666,25 @@ static int free_addend(const hx_node *n)
     return k >= 0 && !hx_is(n->arg[k]) ? k : -1;
 }
 
-// Makes the node behind g add `old` to what it makes. False when that cannot be.
-static bool add_in_maker(hx_t g, hx_t old)
+// Whether more than `own` still need x, or what it is a reshape of, as it is: y = a + b gives both
+// the same gradient, and one of them must not grow by what only the other has.
+static bool is_shared(hx_t x, int own)
+{
+    hx_tape *t = x.tape;
+    int id = x.id, held = t->value[id].held;
+    while (is_reshape(t, id)) {
+        id = t->node[t->value[id].node].arg[0].id;
+        held += t->value[id].held;
+    }
+    return held > own;
+}
+
+// Makes the node behind g, which `own` hold, add `old` to what it makes. False when that cannot be.
+static bool add_in_maker(hx_t g, hx_t old, int own)
 {
     hx_tape *t = g.tape;
     int id = maker(g, 0);
-    if (!id)
+    if (!id || is_shared(g, own))
         return false;
     int node = t->value[id].node, made = val(old)->node;
     int k = free_addend(&t->node[node]);
@@ -664,14 +714,16 @@ static void add_grad(hx_t x, hx_t g)
         return;
     g = hx_reshape(g, v->rank, (int64_t[HX_MAX_RANK]){ v->shape[0], v->shape[1], v->shape[2], v->shape[3] });
     int old = val(x)->grad;
-    if (old && g.id && !add_in_maker(g, (hx_t){ t, old })) {
+    if (old && g.id && !add_in_maker(g, (hx_t){ t, old }, 0)) {
         int64_t flat[2] = { hx_rows(g), last_dim(val(g)) };
         hx_t sum, in[2] = { hx_reshape((hx_t){ t, old }, 2, flat), hx_reshape(g, 2, flat) };
         hx_apply(&hx_op_add, NULL, in, &sum);
         v = val(x);
         g = hx_reshape(sum, v->rank, (int64_t[HX_MAX_RANK]){ v->shape[0], v->shape[1], v->shape[2], v->shape[3] });
     }
+    val((hx_t){ t, old })->held--;
     val(x)->grad = g.id;
+    val(g)->held++;
 }
 
 static hx_t zeros_like(hx_t x)
@@ -763,6 +815,7 @@ void hx_backward(hx_t loss)
             int g = hx_is(y) ? val(y)->grad : 0;
             n.grad[k] = g ? (hx_t){ t, g } : HX_NONE;
             flows |= g != 0;
+            t->value[g].held--;            // from here on only readers need it
         }
         for (int k = 0; k < n.n_in; k++)
             wanted |= n.want[k] = hx_is(n.arg[k]) && val(n.arg[k])->wants_grad;
@@ -774,9 +827,14 @@ void hx_backward(hx_t loss)
                 seen.arg[k] = reread(n.arg[k]);
         hx_t d[HX_MAX_ARGS] = {0};
         (n.op->view ? view_vjp : n.op->vjp)(&seen, d);
-        for (int k = 0; k < n.n_in && !t->err; k++)
+        for (int k = 0; k < n.n_in; k++)
             if (n.want[k] && hx_is(d[k]))
+                val(d[k])->held++;
+        for (int k = 0; k < n.n_in && !t->err; k++)
+            if (n.want[k] && hx_is(d[k])) {
+                val(d[k])->held--;
                 add_grad(n.arg[k], d[k]);
+            }
     }
 }
 
@@ -793,7 +851,7 @@ static void add_to(hx_t x, hx_t to)
     const hx_op *op = id ? t->node[t->value[id].node].op : NULL;
     bool in_place = op && op->alias && op->adds && strstr(op->alias, "=") &&
         !strcmp(strchr(op->alias, '=') + 1, op->adds);
-    if (in_place && t->storage[val(x)->storage].place == HX_TEMP && add_in_maker(x, to)) {
+    if (in_place && t->storage[val(x)->storage].place == HX_TEMP && add_in_maker(x, to, 1)) {
         if (!move_to(x, val(to)->storage, val(to)->off, val(to)->ld))
             copy_to(x, val(to)->storage, val(to)->off, val(to)->ld);
         return;

@@ -31,6 +31,7 @@ typedef struct hx_value {
     int      node;                         // the node that makes it; -1: given from outside
     int      readers;                      // nodes that read it so far
     int      grad;                         // value id of its gradient; 0: none yet
+    int      held;                         // as a gradient: how many still need it as it is
     int      again;                        // value id of its second making; 0: none
 } hx_value;
 
@@ -90,7 +91,7 @@ void hx_apply(const hx_op *op, const void *attrs, const hx_t *in, hx_t *out);
 hx_t hx_reshape(hx_t x, int rank, const int64_t *shape);
 // n parts side by side in the last dimension (axis 1) or one below the other in rows (axis 0;
 // parts of rank 2 give rank 2, parts of rank 1 are laid end to end). Parts that nothing reads
-// yet are made in place: usually no copy.
+// yet are made in place: usually no copy. Rows that lie one below the other already stay there.
 hx_t hx_concat(int axis, int n, const hx_t *parts);
 // The opposite: out[i] has size[i] columns (axis 1) or rows (axis 0); views, no copy. Sizes
 // must add up to the whole.
@@ -99,6 +100,9 @@ void hx_split(int axis, hx_t x, int n, const int64_t *size, hx_t *out);
 // Makes y, which nobody has read yet, take the place of x, which nobody may read again: the node
 // that makes y must allow it (`.alias`). Where that cannot be, y stays where it is.
 void hx_in_place(hx_t y, hx_t x);
+
+// The same value, through which no gradient flows.
+hx_t hx_detach(hx_t x);
 
 // x is made again in the backward pass instead of being kept until then.
 void hx_recompute(hx_t x);
