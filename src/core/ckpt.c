@@ -128,12 +128,17 @@ hx_result hx_params_read(const hx_st *st, const hx_params *ps, const char *prefi
     HX_TRY(fits(st, ps, prefix));
     for (int i = 0; i < ps->n; i++) {
         const hx_param *p = &ps->list[i];
-        if (p->buffer)
+        if (p->table)
             continue;
         const char *name = hx_sprintf(st->arena, "%s%s", prefix, p->name);
         if (!name)
             return HX_E_NOMEM;
-        HX_TRY(hx_st_read_f32(st, hx_st_find(st, name), (float *)((char *)arena + p->at)));
+        const hx_st_tensor *t = hx_st_find(st, name);
+        float *to = (float *)((char *)arena + p->at);
+        if (t)
+            HX_TRY(hx_st_read_f32(st, t, to));
+        else
+            hx_param_init(p, 0, to);       // a buffer that the file leaves out
     }
     return HX_OK;
 }
@@ -149,7 +154,7 @@ static hx_result add_items(hx_arena *a, const hx_params *ps, const char *prefix,
         const char *name = hx_sprintf(a, "%s%s", prefix, p->name);
         if (!name)
             return HX_E_NOMEM;
-        const void *data = p->buffer ? (const void *)p->table : (const char *)arena + p->at;
+        const void *data = p->table ? (const void *)p->table : (const char *)arena + p->at;
         items[(*n)++] = (hx_st_item){ name, HX_ST_F32, p->rank, p->shape, data };
     }
     return HX_OK;

@@ -7,8 +7,10 @@ hx_t hx_use(hx_graph *g, hx_p p)
         return HX_NONE;
     hx_t *t = &g->param[p - 1];
     const hx_param *q = &g->params->list[p - 1];
-    if (!hx_is(*t))
+    if (!hx_is(*t)) {
         *t = hx_external(g->tape, HX_PARAM, q->at, false, q->rank, q->shape);
+        g->tape->value[t->id].wants_grad &= !q->buffer;
+    }
     return *t;
 }
 

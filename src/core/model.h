@@ -2,7 +2,7 @@
 #pragma once
 #include "param.h"
 
-enum { HX_MAX_OUTPUTS = 64 };
+enum { HX_MAX_OUTPUTS = 1024 };
 // What a graph is built for.
 typedef enum {
     HX_FOR_LOSS,                           // training and evaluation: only the losses

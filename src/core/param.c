@@ -43,18 +43,12 @@ static hx_param *append(hx_params *ps, const char *fmt, va_list ap)
     return p;
 }
 
-hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, const int64_t *shape,
-                  const char *fmt, ...)
+// Gives a parameter that was appended its shape and its place; its handle, 0 on failure.
+static hx_p place(hx_params *ps, hx_param *p, int rank, const int64_t *shape)
 {
-    va_list ap;
-    va_start(ap, fmt);
-    hx_param *p = append(ps, fmt, ap);
-    va_end(ap);
     if (!p)
         return 0;
     p->rank = rank;
-    p->init = init;
-    p->scale = scale;
     p->elems = 1;
     int64_t bytes = 0, end = 0;
     bool fits = rank <= HX_MAX_RANK;
@@ -73,6 +67,39 @@ hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, cons
     p->at = across ? hx_align(ps->bytes, HX_PARAM_BLOCK) : ps->bytes;
     ps->bytes = hx_align(p->at + bytes, 256);
     return ps->n;
+}
+
+hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, const int64_t *shape,
+                  const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    hx_param *p = append(ps, fmt, ap);
+    va_end(ap);
+    if (p && ps->trained < ps->bytes)
+        ps->err = hx_fail(HX_E_INTERNAL, "parameter %s follows a buffer [E-PARAM]", p->name);
+    hx_p h = place(ps, p, rank, shape);
+    if (h) {
+        p->init = init;
+        p->scale = scale;
+    }
+    ps->trained = ps->bytes;
+    return h;
+}
+
+hx_p hx_param_fixed(hx_params *ps, double value, int rank, const int64_t *shape, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    hx_param *p = append(ps, fmt, ap);
+    va_end(ap);
+    hx_p h = place(ps, p, rank, shape);
+    if (h) {
+        p->init = HX_INIT_CONST;
+        p->scale = value;
+        p->buffer = true;
+    }
+    return h;
 }
 
 void hx_param_buffer(hx_params *ps, const float *table, int64_t n, const char *fmt, ...)

@@ -18,7 +18,14 @@ typedef struct hx_param {
     bool         buffer;                   // saved and loaded, never trained
 } hx_param;
 
-typedef struct hx_params { hx_arena *arena; hx_param *list; int n, cap; int64_t bytes; hx_result err; } hx_params;
+// What is trained comes first in every arena: `trained` of `bytes`.
+typedef struct hx_params {
+    hx_arena *arena;
+    hx_param *list;
+    int       n, cap;
+    int64_t   bytes, trained;
+    hx_result err;
+} hx_params;
 // A handle that models keep: index into the list plus one; 0: this model has no such parameter.
 typedef int hx_p;
 
@@ -30,6 +37,10 @@ hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, cons
 // Adds a buffer: a fixed table that only files see.
 void hx_param_buffer(hx_params *ps, const float *table, int64_t n, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+// Adds a buffer that the model reads, `value` everywhere unless a file says otherwise. After all
+// that is trained.
+hx_p hx_param_fixed(hx_params *ps, double value, int rank, const int64_t *shape, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
 const hx_param *hx_param_find(const hx_params *ps, const char *name);
 int64_t hx_params_count(const hx_params *ps);            // trained scalars
 // Initial value of every element, a pure function of (seed, parameter name, index).

@@ -49,7 +49,7 @@ static hx_pass *micro_pass(const hx_engine *e, int64_t m)
 static hx_result plan_optimizer(hx_engine *e)
 {
     const hx_dev_caps *c = hx_dev_get_caps(e->dev);
-    int64_t n = e->net->params->bytes / 4;
+    int64_t n = e->net->params->trained / 4;
     // segments of a power of two: none lies across two blocks of memory
     int64_t room = hx_min(c->max_range, e->micro[0]->plan->block_bytes) / 4, most = 4096;
     while (2 * most <= room && 2 * most <= HX_PARAM_BLOCK / 4)
@@ -305,7 +305,7 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed)
     for (int i = HX_MOM1; i <= HX_MOM2 && !r; i++)
         r = hx_engine_write(e, (hx_place)i, host);
     for (int i = 0; i < ps->n; i++)
-        if (!ps->list[i].buffer)
+        if (!ps->list[i].table)
             hx_param_init(&ps->list[i], seed, (float *)(host + ps->list[i].at));
     if (!r)
         r = hx_engine_write(e, HX_PARAM, host);
