@@ -21,7 +21,7 @@ real hx_act_real(int act, real x)
 }
 
 // gelu'(x) = Phi(x) + x phi(x),  silu'(x) = s (1 + x (1 - s))
-static real slope_real(int act, real x)
+real hx_act_slope_real(int act, real x)
 {
     real s = logistic(x), phi = exp(-x * x / 2) / sqrt(2 * M_PI);
     return act == HX_ACT_GELU ? normal_cdf(x) + x * phi
@@ -136,7 +136,7 @@ static void act_bwd_ref(const hx_ref *r)
 {
     int64_t n = r->dim[0] * r->dim[1];
     for (int64_t i = 0; i < n; i++)
-        r->a[2][i] = r->a[0][i] * slope_real(act_of(r->attrs), r->a[1][i]);
+        r->a[2][i] = r->a[0][i] * hx_act_slope_real(act_of(r->attrs), r->a[1][i]);
 }
 
 HX_CLONES static void gelu_bwd_row(int64_t n, const float *dy, const float *h, float *dh)
@@ -153,15 +153,18 @@ HX_CLONES static void silu_bwd_row(int64_t n, const float *dy, const float *h, f
         dh[i] = dy[i] * silu_slope_f(h[i]);
 }
 
-static void act_bwd_row(const hx_call *c, int64_t row, int64_t from, int64_t n)
+void hx_act_slope_row(int act, int64_t n, const float *h, const float *dy, float *dh)
 {
-    const float *dy = hx_at(c, 0, row, from), *h = hx_at(c, 1, row, from);
-    float *dh = hx_at(c, 2, row, from);
-    int act = act_of(c->attrs);
     if (act)
         (act == HX_ACT_GELU ? gelu_bwd_row : silu_bwd_row)(n, dy, h, dh);
     else
         memmove(dh, dy, (size_t)n * sizeof *dh);
+}
+
+static void act_bwd_row(const hx_call *c, int64_t row, int64_t from, int64_t n)
+{
+    hx_act_slope_row(act_of(c->attrs), n, hx_at(c, 1, row, from), hx_at(c, 0, row, from),
+                     hx_at(c, 2, row, from));
 }
 
 static void act_bwd_host(const hx_call *c) { hx_each_row(c, 2, act_bwd_row); }

@@ -153,9 +153,14 @@ hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial)
     return y;
 }
 
-// xPos (Sun et al. 2022) scales channel pair j of position p by zeta_j ^ ((p - n/2) / 512) for
+// xPos (Sun et al. 2022) scales channel pair j of position p by zeta_j ^ ((p - all/2) / 512) for
 // queries and by its inverse for keys: only the distance remains in their product.
 hx_t t_rotary_table(hx_tape *t, int64_t n, int head_width, int xpos)
+{
+    return t_rotary_span(t, 0, n, n, head_width, xpos);
+}
+
+hx_t t_rotary_span(hx_tape *t, int64_t first, int64_t n, int64_t all, int head_width, int xpos)
 {
     int64_t K = head_width, half = K / 2, count, bytes;
     hx_t none = { t, 0 };
@@ -173,17 +178,18 @@ hx_t t_rotary_table(hx_tape *t, int64_t n, int head_width, int xpos)
     for (int64_t j = 0; j < half; j++) {
         double turn = pow(10000, -2.0 * (double)j / (double)K);
         double zeta = (2.0 * (double)j + 0.4 * (double)K) / (1.4 * (double)K);
-        for (int64_t p = 0; p < n; p++) {
-            double scale = xpos ? pow(zeta, xpos * (double)(p - n / 2) / 512) : 1;
+        for (int64_t i = 0; i < n; i++) {
+            int64_t p = first + i;
+            double scale = xpos ? pow(zeta, xpos * (double)(p - all / 2) / 512) : 1;
             // outside of this, queries or keys have lost their digits or overflow
             if (scale < 1e-37 || scale > 1e37) {
                 hx_tape_fail(t, HX_E_SHAPE, "rotary table: the xPos scale %.3g of position %lld "
                              "of %lld leaves the range of fp32; use at most 65536 positions "
-                             "[E-XPOS]", scale, (long long)p, (long long)n);
+                             "[E-XPOS]", scale, (long long)p, (long long)all);
                 return none;
             }
-            cs[p*K + j] = (float)(cos((double)p * turn) * scale);
-            cs[p*K + j + half] = (float)(sin((double)p * turn) * scale);
+            cs[i*K + j] = (float)(cos((double)p * turn) * scale);
+            cs[i*K + j + half] = (float)(sin((double)p * turn) * scale);
         }
     }
     return hx_constant(t, false, 2, (int64_t[]){ n, K }, cs);

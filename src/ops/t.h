@@ -29,6 +29,15 @@ hx_t t_unfold(hx_t x, int k, int stride);
 hx_t t_repeat(hx_t x, int64_t n, int s);               // y[b,p] = x[b,p/s];  x[B,T,D] -> [B,n,D], n <= T*s
 hx_t t_take(hx_t x, int64_t m, int s);                 // y[b,j] = x[b,j*s];  x[B,N,D] -> [B,m,D]
 
+hx_t t_swap(hx_t x);                       // y[a,q,p] = x[a,p,q];  x[A,P,Q,D] -> [A,Q,P,D]
+// y[t,b] = ids[b, from + t];  ids#[B,N] -> #[m,B]
+hx_t t_turn_ids(hx_t ids, int64_t from, int64_t m);
+
+// ---- gates -------------------------------------------------------------------------------
+hx_t t_geglu(hx_t x);                      // x[..,:C] gelu(x[..,C:]);  x[..,2C] -> [..,C]
+// f z + (1-f) s with f = sigmoid b;  z,s[..,C] b[C]
+hx_t t_ema(hx_t z, hx_t s, hx_t b);
+
 // ---- attention ---------------------------------------------------------------------------
 // Rotary embedding of H heads: with f(t) = cs[t/axial], y = (x1 c - x2 s, x2 c + x1 s) per head;
 // x[B,T,H*K] cs[P,K] (cosines, then sines, K/2 each, scales multiplied in)
@@ -36,6 +45,8 @@ hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial);
 // cs for positions 0..n-1; xpos: 0 none, +1 scale for queries, -1 inverse scale for keys,
 // with base 512, gamma 0.4, centred at n/2. fp64 on the host.
 hx_t t_rotary_table(hx_tape *t, int64_t n, int head_width, int xpos);
+// the same for positions first .. first+n-1 of `all`, centred at all/2
+hx_t t_rotary_span(hx_tape *t, int64_t first, int64_t n, int64_t all, int head_width, int xpos);
 // y_i = sum_j softmax_j(q_i.k_j / sqrt K) v_j over the keys that i sees, per head, where tokens
 // i, j belong to one residue class: i mod axial = j mod axial. Window w < 0: all j <= i (causal);
 // w >= 0: the class-local distance is at most w (w+1 keys). Keys that are more than queries came
