@@ -1,0 +1,618 @@
+// block_recurrent.c - BlockRecurrentTransformer: blocks of tokens that attend to the block before
+// and to recurrent states, which every block renews through a learnt gate.
+//
+// After lucidrains' block-recurrent-transformer-pytorch 0.4.4, whose constructor arguments,
+// parameter names and initial distributions these are. Letters: w tokens of a block, L of a segment
+// (max_seq_len), n of the block at hand, M keys, S states, K the width of a head, B batch rows.
+//
+// Rows are in the order of time: row t*B + b is token t of batch row b, so that the batch rows are
+// the residue classes of attention and rotary embedding, and a memory is the rows above a block:
+// keys and values of all blocks lie one below the other and nothing is copied to be remembered.
+#include "../../runtime/log.h"
+#include "../core/model.h"
+#include "../ops/t.h"
+#include <math.h>
+#include <string.h>
+
+enum { MAX_DEPTH = 256, MAX_TABLES = 16 };
+
+typedef struct block_recurrent_conf {
+    int32_t num_tokens, dim, depth, dim_head, heads, max_seq_len, block_width, ignore_index;
+    hx_ints num_state_vectors, recurrent_layers, read_recurrent_layers;
+    bool    all_layers_qk_rmsnorm, use_flash_attn, use_compressed_mem;
+    int32_t compressed_mem_factor;
+    double  ff_mult;
+    // derived; layers count from 0
+    int     inner, S, C;                   // C: containers of states
+    int     write[MAX_DEPTH], read[MAX_DEPTH];         // layer of container c, ascending by write
+} block_recurrent_conf;
+
+#define F(type, name, def, min, max, help) \
+    { #name, HX_##type, offsetof(block_recurrent_conf, name), def, min, max, help },
+static const hx_field fields[] = {
+    F(I32,  num_tokens, NULL, 1, 1 << 24, "size of the vocabulary")
+    F(I32,  dim, NULL, 1, 65536, "width")
+    F(I32,  depth, NULL, 1, MAX_DEPTH, "layers")
+    F(I32,  dim_head, "64", 1, 256, "width of an attention head, even")
+    F(I32,  heads, "8", 1, 1024, "heads of queries; keys and values have one")
+    F(BOOL, all_layers_qk_rmsnorm, "false", 0, 0, "normalise queries and keys in every layer")
+    F(F64,  ff_mult, "4", 1e-3, 1024, "width of the feed-forward layer over dim, before its gate")
+    F(I32,  max_seq_len, "1024", 1, 1 << 24, "tokens of a segment, a multiple of block_width")
+    F(I32,  block_width, "512", 1, 1 << 22, "tokens of a block")
+    F(INTS, recurrent_layers, "null", 1, MAX_DEPTH, "layers that write states; null: depth / 2")
+    F(INTS, read_recurrent_layers, "null", 1, MAX_DEPTH, "layers that read them, one for each that "
+            "writes, not above it; null: the same layers")
+    F(INTS, num_state_vectors, "null", 1, 1 << 22, "states of a container; null: block_width")
+    F(I32,  ignore_index, "-100", -2147483647, 2147483647, "label that is not trained on")
+    F(BOOL, use_flash_attn, "false", 0, 0, "accepted for the reference's sake, without effect")
+    F(BOOL, use_compressed_mem, "false", 0, 0, "keep what leaves the memory, compressed")
+    F(I32,  compressed_mem_factor, "4", 1, 1 << 22, "tokens that are compressed into one")
+    {0}
+};
+#undef F
+
+// ---- validity ----------------------------------------------------------------------------
+
+static bool is_null(const hx_ints *v) { return !v->n || v->v[0] == HX_NULL; }
+
+static hx_result check_container(const block_recurrent_conf *k, int write, int read)
+{
+    if (write < 1 || write > k->depth)
+        return hx_fail(HX_E_INPUT, "model.recurrent_layers: there is no layer %d among %d [E-MODEL]",
+            write, k->depth);
+    if (read < 1 || read > write)
+        return hx_fail(HX_E_INPUT, "model.read_recurrent_layers: layer %d cannot read what layer %d "
+            "writes; read at layers 1 to %d [E-MODEL]", read, write, write);
+    for (int c = 0; c < k->C; c++)
+        if (k->write[c] == write - 1)
+            return hx_fail(HX_E_INPUT, "model.recurrent_layers names %d twice [E-MODEL]", write);
+    return HX_OK;
+}
+
+// Containers in the order of the layers that write them.
+static hx_result find_containers(block_recurrent_conf *k)
+{
+    const hx_ints *w = &k->recurrent_layers, *r = &k->read_recurrent_layers;
+    bool none = is_null(w), same = is_null(r);
+    int n = none ? 1 : w->n;
+    if (none && k->depth < 2)
+        return hx_fail(HX_E_INPUT, "model.depth is 1, and recurrent_layers is depth / 2 unless given: "
+            "a layer 0; give recurrent_layers: [1] [E-MODEL]");
+    if (!same && r->n != n)
+        return hx_fail(HX_E_INPUT, "model.read_recurrent_layers has %d layers for %d of "
+            "recurrent_layers [E-MODEL]", r->n, n);
+    k->C = 0;
+    for (int i = 0; i < n; i++) {
+        int write = none ? k->depth / 2 : w->v[i], read = same ? write : r->v[i];
+        HX_TRY(check_container(k, write, read));
+        int c = k->C++;
+        for (; c > 0 && k->write[c - 1] > write - 1; c--) {
+            k->write[c] = k->write[c - 1];
+            k->read[c] = k->read[c - 1];
+        }
+        k->write[c] = write - 1;
+        k->read[c] = read - 1;
+    }
+    return HX_OK;
+}
+
+static hx_result check(void *conf)
+{
+    block_recurrent_conf *k = conf;
+    k->inner = (int)(k->dim * k->ff_mult * 2 / 3);
+    k->S = is_null(&k->num_state_vectors) ? k->block_width : k->num_state_vectors.v[0];
+    if (k->num_state_vectors.n > 1)
+        return hx_fail(HX_E_INPUT, "model.num_state_vectors has %d values, one is needed [E-MODEL]",
+            k->num_state_vectors.n);
+    if (k->inner < 1)
+        return hx_fail(HX_E_INPUT, "model.ff_mult leaves no channel of dim %d [E-MODEL]", k->dim);
+    if (k->dim_head % 2)
+        return hx_fail(HX_E_INPUT, "model.dim_head: %d must be even for the rotary embedding "
+            "[E-MODEL]", k->dim_head);
+    if (k->max_seq_len % k->block_width)
+        return hx_fail(HX_E_INPUT, "model.max_seq_len: %d is no multiple of block_width %d [E-MODEL]",
+            k->max_seq_len, k->block_width);
+    if (k->use_compressed_mem && (k->compressed_mem_factor > k->block_width || k->block_width < 2))
+        return hx_fail(HX_E_INPUT, "model.compressed_mem_factor: a block of %d tokens cannot be "
+            "compressed by %d [E-MODEL]", k->block_width, k->compressed_mem_factor);
+    HX_TRY(find_containers(k));
+    if (k->max_seq_len == k->block_width)
+        hx_log(HX_LOG_WARN, "max_seq_len is block_width %d: what writes the states gets no gradient "
+            "within a segment; a max_seq_len of two blocks or more trains it", k->block_width);
+    return HX_OK;
+}
+
+// ---- parameters --------------------------------------------------------------------------
+
+typedef struct { hx_p g, b; } norm;                    // b is a buffer, usually zero
+typedef struct { hx_p q, k; } scales;                  // of queries and keys; 0: not normalised
+typedef struct {
+    hx_p   init, pos, beta;
+    norm   norm;
+    hx_p   q_to_state, q_from_state, to_q, to_kv, out, gate, gate_b;
+    scales to_state, self, from_state;
+} container;
+typedef struct {
+    norm   norm;
+    hx_p   q, kv, out;
+    scales s;
+    norm   ff_norm;
+    hx_p   w1, w2, conv, conv_b;
+} layer;
+typedef struct { hx_p E; layer *layer; container *state; norm last; hx_p logits; } block_recurrent;
+
+#define SHAPE(...) \
+    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
+// torch's defaults for linear and convolution layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+#define LINEAR(fan_in) HX_INIT_UNIFORM, 1 / sqrt((double)(fan_in))
+#define NORMAL(sigma) HX_INIT_NORMAL, sigma
+#define ONES HX_INIT_CONST, 1
+
+static scales declare_scales(hx_params *ps, int dh, const char *at)
+{
+    scales s;
+    s.q = hx_param_add(ps, ONES, SHAPE(dh), "%s.q_scale", at);
+    s.k = hx_param_add(ps, ONES, SHAPE(dh), "%s.k_scale", at);
+    return s;
+}
+
+static void declare_container(const block_recurrent_conf *k, hx_params *ps, const char *at,
+                              container *p)
+{
+    int64_t D = k->dim, dh = k->dim_head, hd = k->heads * dh;
+    p->init = hx_param_add(ps, NORMAL(0.1), SHAPE(k->S, D), "%s.init_state", at);
+    p->pos = hx_param_add(ps, NORMAL(1), SHAPE(k->S, D), "%s.state_pos_ids", at);
+    p->beta = hx_param_add(ps, NORMAL(0.1), SHAPE(D), "%s.learned_ema_beta", at);
+    p->norm.g = hx_param_add(ps, ONES, SHAPE(D), "%s.state_norm.gamma", at);
+    p->q_to_state = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.q_to_state.weight", at);
+    p->q_from_state = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.q_from_state.weight", at);
+    p->to_q = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.state_to_q.weight", at);
+    p->to_kv = hx_param_add(ps, LINEAR(D), SHAPE(2 * dh, D), "%s.state_to_kv.weight", at);
+    p->out = hx_param_add(ps, LINEAR(2 * hd), SHAPE(D, 2 * hd), "%s.to_state_out.weight", at);
+    const char *const name[3] = { "to_state_cross_attn", "state_self_attn", "from_state_cross_attn" };
+    scales *const s[3] = { &p->to_state, &p->self, &p->from_state };
+    for (int i = 0; i < 3; i++) {
+        const char *path = hx_sprintf(ps->arena, "%s.%s", at, name[i]);
+        *s[i] = path ? declare_scales(ps, k->dim_head, path) : (scales){ 0 };
+    }
+    p->gate = hx_param_add(ps, LINEAR(D), SHAPE(D, D), "%s.state_out_to_gate.weight", at);
+    p->gate_b = hx_param_add(ps, LINEAR(D), SHAPE(D), "%s.state_out_to_gate.bias", at);
+}
+
+static int container_of(const block_recurrent_conf *k, int l)
+{
+    int c = 0;
+    while (c < k->C && k->write[c] != l) c++;
+    return c < k->C ? c : -1;
+}
+
+static void declare_layer(const block_recurrent_conf *k, hx_params *ps, block_recurrent *m, int l)
+{
+    layer *p = &m->layer[l];
+    int64_t D = k->dim, dh = k->dim_head, hd = k->heads * dh, reads = 0;
+    int c = container_of(k, l);
+    for (int i = 0; i < k->C; i++) reads += k->read[i] == l;
+    const char *at = hx_sprintf(ps->arena, "layers.%d.0", l);
+    const char *attn = hx_sprintf(ps->arena, "layers.%d.0.attn", l);
+    const char *state = hx_sprintf(ps->arena, "layers.%d.0.state_container", l);
+    if (!at || !attn || !state) {
+        ps->err = HX_E_NOMEM;
+        return;
+    }
+    p->norm.g = hx_param_add(ps, ONES, SHAPE(D), "%s.norm.gamma", at);
+    p->q = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.to_q.weight", at);
+    p->kv = hx_param_add(ps, LINEAR(D), SHAPE(2 * dh, D), "%s.to_kv.weight", at);
+    if (c >= 0 || k->all_layers_qk_rmsnorm)
+        p->s = declare_scales(ps, k->dim_head, attn);
+    int64_t wide = hd * (1 + reads);
+    p->out = hx_param_add(ps, LINEAR(wide), SHAPE(D, wide), "%s.to_out.weight", at);
+    if (c >= 0)
+        declare_container(k, ps, state, &m->state[c]);
+    int64_t n = k->inner, r = k->compressed_mem_factor;
+    p->ff_norm.g = hx_param_add(ps, ONES, SHAPE(D), "layers.%d.1.0.gamma", l);
+    p->w1 = hx_param_add(ps, LINEAR(D), SHAPE(2 * n, D), "layers.%d.1.1.weight", l);
+    p->w2 = hx_param_add(ps, LINEAR(n), SHAPE(D, n), "layers.%d.1.3.weight", l);
+    if (!k->use_compressed_mem)
+        return;
+    at = "mem_manager.layers";
+    p->conv = hx_param_add(ps, LINEAR(dh * r), SHAPE(2 * dh, dh, r), "%s.%d.1.1.weight", at, l);
+    p->conv_b = hx_param_add(ps, LINEAR(dh * r), SHAPE(2 * dh), "%s.%d.1.1.bias", at, l);
+}
+
+static void declare_buffers(const block_recurrent_conf *k, hx_params *ps, block_recurrent *m)
+{
+    int64_t D = k->dim;
+    for (int l = 0; l < k->depth; l++) {
+        m->layer[l].norm.b = hx_param_fixed(ps, 0, SHAPE(D), "layers.%d.0.norm.beta", l);
+        m->layer[l].ff_norm.b = hx_param_fixed(ps, 0, SHAPE(D), "layers.%d.1.0.beta", l);
+    }
+    for (int c = 0; c < k->C; c++)
+        m->state[c].norm.b = hx_param_fixed(ps, 0, SHAPE(D),
+            "layers.%d.0.state_container.state_norm.beta", k->write[c]);
+    m->last.b = hx_param_fixed(ps, 0, SHAPE(D), "to_logits.0.beta");
+}
+
+static void *declare(const void *conf, hx_params *ps)
+{
+    const block_recurrent_conf *k = conf;
+    block_recurrent *m = hx_new(ps->arena, block_recurrent, 1);
+    if (m) {
+        m->layer = hx_new(ps->arena, layer, k->depth);
+        m->state = hx_new(ps->arena, container, k->C);
+    }
+    if (!m || !m->layer || !m->state) {
+        ps->err = HX_E_NOMEM;
+        return NULL;
+    }
+    m->E = hx_param_add(ps, NORMAL(1), SHAPE(k->num_tokens, k->dim), "token_emb.weight");
+    for (int l = 0; l < k->depth && !ps->err; l++)
+        declare_layer(k, ps, m, l);
+    m->last.g = hx_param_add(ps, ONES, SHAPE(k->dim), "to_logits.0.gamma");
+    m->logits = hx_param_add(ps, LINEAR(k->dim), SHAPE(k->num_tokens, k->dim), "to_logits.1.weight");
+    if (!ps->err)
+        declare_buffers(k, ps, m);
+    return ps->err ? NULL : m;
+}
+
+// ---- the model ---------------------------------------------------------------------------
+
+// What a segment leaves behind: keys and values [M*B, 2K] of each layer, states [1, S*B, D] of each
+// container. HX_NONE: nothing yet.
+typedef struct { hx_t raw[MAX_DEPTH], packed[MAX_DEPTH], state[MAX_DEPTH]; } memory;
+// A container as the block at hand reads it.
+typedef struct { hx_t hat, k, v; } view;
+typedef struct { hx_t table; int64_t n; int xpos; } table;
+typedef struct run {
+    const block_recurrent_conf *k;
+    const block_recurrent      *m;
+    hx_graph *g;
+    int64_t   B;
+    memory   *mem;
+    view      view[MAX_DEPTH];
+    hx_t      out[MAX_DEPTH];              // to_state_out, columns in the order of self | cross
+    hx_t      pos[MAX_DEPTH];              // state_pos_ids of every batch row
+    hx_t      line[MAX_DEPTH];             // [T*B, 2K]: keys and values of all blocks, or HX_NONE
+    int64_t   line_rows;
+    table     tables[MAX_TABLES];
+    int       n_table;
+} run;
+#define P(p) hx_use(r->g, p)
+
+static hx_t linear(hx_t x, hx_t w) { return t_linear(x, w, HX_NONE, HX_ACT_NONE, HX_NONE); }
+static hx_t rows3(hx_t x) { return hx_reshape(x, 3, (int64_t[]){ 1, hx_rows(x), hx_dim(x, -1) }); }
+static hx_t flat(hx_t x) { return hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) }); }
+static hx_t layernorm(run *r, hx_t x, norm p) { return t_layernorm(x, P(p.g), P(p.b), 0); }
+
+// The rotary table for the last n positions: the newest token is always the last of them.
+static hx_t positions(run *r, int64_t n, int xpos)
+{
+    for (int i = 0; i < r->n_table; i++)
+        if (r->tables[i].n == n && r->tables[i].xpos == xpos)
+            return r->tables[i].table;
+    int64_t all = (int64_t)r->k->block_width * (r->k->use_compressed_mem ? 3 : 2);
+    hx_t t = t_rotary_span(r->g->tape, all - n, n, all, r->k->dim_head, xpos);
+    if (r->n_table < MAX_TABLES)
+        r->tables[r->n_table++] = (table){ t, n, xpos };
+    return t;
+}
+
+// x / |x| g per head of K channels
+static hx_t normed(run *r, hx_t x, hx_p g)
+{
+    if (!g)
+        return x;
+    int64_t K = r->k->dim_head, rows = hx_rows(x), width = hx_dim(x, -1);
+    hx_t heads = hx_reshape(x, 3, (int64_t[]){ 1, rows * (width / K), K });
+    hx_t y = t_rmsnorm(heads, t_scale(P(g), (float)(1 / sqrt((double)K))), 0);
+    return hx_reshape(y, 3, (int64_t[]){ 1, rows, width });
+}
+
+static void keys_values(run *r, hx_t kv, hx_t *k, hx_t *v)
+{
+    hx_t part[2] = { HX_NONE, HX_NONE };
+    int64_t K = r->k->dim_head;
+    hx_split(1, rows3(kv), 2, (int64_t[]){ K, K }, part);
+    *k = part[0];
+    *v = part[1];
+}
+
+// queries of x against all keys, no positions
+static hx_t look(run *r, hx_t q, hx_t k, hx_t v, scales s)
+{
+    return t_attention_full(normed(r, q, s.q), normed(r, k, s.k), v, r->k->heads, (int)r->B);
+}
+
+// How container c looks at the start of a block: normed, with the ids of its places.
+static void view_state(run *r, int c)
+{
+    const container *p = &r->m->state[c];
+    int64_t S = r->k->S, D = r->k->dim, shape[3] = { 1, S, D };
+    if (!hx_is(r->mem->state[c]))
+        r->mem->state[c] = t_repeat(hx_reshape(P(p->init), 3, shape), S * r->B, (int)r->B);
+    if (!hx_is(r->pos[c]))
+        r->pos[c] = t_repeat(hx_reshape(P(p->pos), 3, shape), S * r->B, (int)r->B);
+    view *w = &r->view[c];
+    w->hat = t_add(layernorm(r, r->mem->state[c], p->norm), r->pos[c]);
+    keys_values(r, linear(w->hat, P(p->to_kv)), &w->k, &w->v);
+}
+
+// s' = f z + (1-f) s with z from the states themselves and from the block's own keys and values
+static void write_state(run *r, int c, hx_t kv)
+{
+    const container *p = &r->m->state[c];
+    const view *w = &r->view[c];
+    int64_t D = r->k->dim, H = r->k->heads, K = r->k->dim_head;
+    hx_t k, v;
+    keys_values(r, kv, &k, &v);
+    hx_t part[2] = { look(r, linear(w->hat, P(p->to_q)), w->k, w->v, p->self),
+                     look(r, linear(w->hat, P(p->q_from_state)), k, v, p->from_state) };
+    // the reference's input features alternate by head: h*2K + (self | cross)
+    if (!hx_is(r->out[c]))
+        r->out[c] = hx_reshape(t_swap(hx_reshape(P(p->out), 4, (int64_t[]){ D, H, 2, K })), 2,
+                               (int64_t[]){ D, 2 * H * K });
+    hx_t y = linear(hx_concat(1, 2, part), r->out[c]);
+    hx_t z = t_linear(y, P(p->gate), P(p->gate_b), HX_ACT_NONE, HX_NONE);
+    r->mem->state[c] = t_ema(z, r->mem->state[c], P(p->beta));
+}
+
+// The newest `keep` tokens of a memory, and what is older.
+static hx_t newest(run *r, hx_t x, int64_t keep, hx_t *older)
+{
+    int64_t have = hx_rows(x) / r->B, W = hx_dim(x, -1);
+    hx_t part[2] = { HX_NONE, x };
+    if (have > keep)
+        hx_split(0, hx_reshape(x, 2, (int64_t[]){ have * r->B, W }), 2,
+                 (int64_t[]){ (have - keep) * r->B, keep * r->B }, part);
+    if (older)
+        *older = part[0];
+    return part[1];
+}
+
+// r tokens of keys (half 0) or values into one: a convolution whose windows do not overlap
+static hx_t pack(run *r, int l, hx_t x, int half)
+{
+    const layer *p = &r->m->layer[l];
+    int64_t K = r->k->dim_head, f = r->k->compressed_mem_factor, m = hx_rows(x) / r->B / f;
+    hx_t part[2], bias[2], w = hx_reshape(P(p->conv), 2, (int64_t[]){ 2 * K, K * f });
+    hx_split(0, w, 2, (int64_t[]){ K, K }, part);
+    hx_split(1, P(p->conv_b), 2, (int64_t[]){ K, K }, bias);
+    // [out, in, tap] to [out, tap, in], and the tokens of a window side by side
+    w = t_swap(hx_reshape(part[half], 4, (int64_t[]){ K, K, f, 1 }));
+    x = t_swap(hx_reshape(x, 4, (int64_t[]){ m, f, r->B, K }));
+    return t_linear(hx_reshape(x, 2, (int64_t[]){ m * r->B, f * K }),
+        hx_reshape(w, 2, (int64_t[]){ K, f * K }), bias[half], HX_ACT_NONE, HX_NONE);
+}
+
+// What leaves the memory of layer l is packed; as much as half a block is kept.
+static void keep_packed(run *r, int l, hx_t old)
+{
+    int64_t f = r->k->compressed_mem_factor, n = hx_rows(old) / r->B;
+    hx_t k, v, half[2], both[2], use = newest(r, old, n / f * f, NULL);
+    keys_values(r, use, &k, &v);
+    half[0] = pack(r, l, k, 0);
+    half[1] = pack(r, l, v, 1);
+    hx_t *to = &r->mem->packed[l], made = hx_concat(1, 2, half);
+    both[0] = *to;
+    both[1] = made;
+    *to = newest(r, hx_is(*to) ? hx_concat(0, 2, both) : made, r->k->block_width / 2, NULL);
+}
+
+// kv of a full block becomes the memory of layer l.
+static void remember(run *r, int l, hx_t kv)
+{
+    hx_t old = r->mem->raw[l];
+    r->mem->raw[l] = kv;
+    if (r->k->use_compressed_mem && hx_is(old))
+        keep_packed(r, l, old);
+}
+
+// keys and values of the memory and of the block: [M*B, 2K]
+static hx_t with_memory(const run *r, int l, hx_t kv)
+{
+    hx_t part[3];
+    int n = 0;
+    if (hx_is(r->mem->packed[l])) part[n++] = r->mem->packed[l];
+    if (hx_is(r->mem->raw[l])) part[n++] = r->mem->raw[l];
+    part[n++] = kv;
+    return hx_concat(0, n, part);
+}
+
+// kv of the block that begins at token `at`, made at its place in the line
+static hx_t in_line(run *r, int l, hx_t kv, int64_t at)
+{
+    if (!hx_is(r->line[l]) || at < 0)
+        return kv;
+    int64_t n = hx_rows(kv), size[3] = { at * r->B, n, r->line_rows - at * r->B - n };
+    hx_t part[3];
+    int first = size[0] == 0, count = 3 - first - (size[2] == 0);
+    hx_split(0, r->line[l], count, size + first, part);
+    hx_deliver(kv, part[!first], false);
+    return kv;
+}
+
+// u + attention of the block to itself, to the memory before it and to states
+static hx_t attend(run *r, int l, hx_t x, int64_t at)
+{
+    const layer *p = &r->m->layer[l];
+    const block_recurrent_conf *c = r->k;
+    int B = (int)r->B;
+    hx_t u = layernorm(r, x, p->norm), k, v, part[MAX_DEPTH + 1];
+    hx_t q = normed(r, linear(u, P(p->q)), p->s.q);
+    hx_t kv = in_line(r, l, flat(linear(u, P(p->kv))), at), all = with_memory(r, l, kv);
+    keys_values(r, all, &k, &v);
+    q = t_rotary(q, positions(r, hx_rows(q) / B, 1), c->heads, B);
+    k = t_rotary(normed(r, k, p->s.k), positions(r, hx_rows(all) / B, -1), 1, B);
+    int n = 0;
+    part[n++] = t_attention(q, k, v, c->heads, B, -1);
+    for (int i = 0; i < c->C; i++) {
+        if (c->read[i] != l)
+            continue;
+        view_state(r, i);
+        hx_t ask = linear(u, P(r->m->state[i].q_to_state));
+        part[n++] = look(r, ask, r->view[i].k, r->view[i].v, r->m->state[i].to_state);
+    }
+    int writes = container_of(c, l);
+    if (writes >= 0)
+        write_state(r, writes, kv);
+    if (hx_rows(kv) == (int64_t)c->block_width * B)
+        remember(r, l, kv);
+    return t_linear(hx_concat(1, n, part), P(p->out), HX_NONE, HX_ACT_NONE, x);
+}
+
+static hx_t feed_forward(run *r, const layer *p, hx_t u)
+{
+    hx_t v = t_geglu(linear(layernorm(r, u, p->ff_norm), P(p->w1)));
+    return t_linear(v, P(p->w2), HX_NONE, HX_ACT_NONE, u);
+}
+
+// n tokens from `from` on, block after block: [1, n*B, D] before the head. Only tokens of a line
+// have a place in it: `line` says whether these do.
+static hx_t segment(run *r, int64_t from, int64_t n, bool line)
+{
+    int64_t w = r->k->block_width, D = r->k->dim, count = hx_ceil_div(n, w);
+    hx_t *block = hx_new(r->g->tape->arena, hx_t, count);
+    if (!block) {
+        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld blocks [E-NOMEM]", (long long)count);
+        return (hx_t){ r->g->tape, 0 };
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = from + i * w, size = hx_min(w, n - i * w);
+        hx_t ids = hx_reshape(t_turn_ids(r->g->ids, at, size), 2, (int64_t[]){ 1, size * r->B });
+        hx_t x = t_embedding(ids, P(r->m->E), size * r->B);
+        for (int l = 0; l < r->k->depth; l++)
+            x = feed_forward(r, &r->m->layer[l], attend(r, l, x, line ? at : -1));
+        block[i] = flat(x);
+    }
+    return hx_reshape(hx_concat(0, (int)count, block), 3, (int64_t[]){ 1, n * r->B, D });
+}
+
+// ---- results -----------------------------------------------------------------------------
+
+static void named(run *r, const char *what, int64_t s, int i, hx_t x)
+{
+    hx_arena *a = r->g->tape->arena;
+    const char *name = i < 0 ? hx_sprintf(a, "%s.%lld", what, (long long)s)
+                             : hx_sprintf(a, "%s.%lld.%d", what, (long long)s, i);
+    hx_output(r->g, name ? name : what, x);
+}
+
+// rows in the order of time to [B, rows/B, C]
+static hx_t by_batch(const run *r, hx_t x)
+{
+    int64_t n = hx_rows(x) / r->B, W = hx_dim(x, -1);
+    hx_t y = t_swap(hx_reshape(x, 4, (int64_t[]){ 1, n, r->B, W }));
+    return hx_reshape(y, 3, (int64_t[]){ r->B, n, W });
+}
+
+static hx_t logits_of(run *r, hx_t e) { return linear(e, P(r->m->logits)); }
+
+// what the reference returns after a whole segment: keys and values [2, B, M, K], states [B, S, D]
+static void show_memory(run *r, int64_t s)
+{
+    for (int l = 0; l < r->k->depth; l++) {
+        hx_t part[2] = { r->mem->packed[l], r->mem->raw[l] }, kv[2];
+        hx_t all = hx_is(part[0]) ? hx_concat(0, 2, part) : part[1];
+        int64_t K = r->k->dim_head, M = hx_rows(all) / r->B;
+        keys_values(r, all, &kv[0], &kv[1]);
+        for (int i = 0; i < 2; i++) kv[i] = flat(by_batch(r, kv[i]));
+        hx_t both = hx_reshape(hx_concat(0, 2, kv), 4, (int64_t[]){ 2, r->B, M, K });
+        named(r, "xl_memories", s, l, both);
+    }
+    for (int c = 0; c < r->k->C; c++)
+        named(r, "states", s, c, by_batch(r, r->mem->state[c]));
+}
+
+static void detach(run *r)
+{
+    memory *m = r->mem;
+    for (int i = 0; i < r->k->depth; i++) {
+        if (hx_is(m->raw[i])) m->raw[i] = hx_detach(m->raw[i]);
+        if (hx_is(m->packed[i])) m->packed[i] = hx_detach(m->packed[i]);
+        if (i < r->k->C && hx_is(m->state[i])) m->state[i] = hx_detach(m->state[i]);
+    }
+}
+
+// One call of the reference without any memory, two thirds of a segment long.
+static void short_call(run *r)
+{
+    int64_t L = r->k->max_seq_len, n = L - L / 3;
+    if (n > r->g->tokens - 1)
+        return;
+    *r->mem = (memory){ 0 };
+    hx_t e = layernorm(r, segment(r, 0, n, false), r->m->last);
+    hx_output(r->g, "short_logits", by_batch(r, logits_of(r, e)));
+}
+
+// The mean over T tokens, segment by segment, of what each segment has lost.
+static void segments(run *r, int64_t T)
+{
+    hx_graph *g = r->g;
+    int64_t L = r->k->max_seq_len;
+    for (int64_t s = 0; s * L < T; s++) {
+        int64_t n = hx_min(L, T - s * L);
+        hx_t e = layernorm(r, segment(r, s * L, n, true), r->m->last);
+        hx_t labels = t_turn_ids(g->ids, s * L + 1, n);
+        labels = hx_reshape(labels, 1, (int64_t[]){ n * r->B });
+        hx_t ce = t_cross_entropy_head(flat(e), P(r->m->logits), labels, r->k->ignore_index, 0);
+        float share = (float)((double)n / (double)T);
+        ce = n < T ? t_scale(ce, share) : ce;
+        g->loss = s ? t_add(g->loss, ce) : ce;
+        if (g->purpose == HX_FOR_PARITY) {
+            named(r, "logits", s, -1, by_batch(r, logits_of(r, e)));
+            if (n == L)
+                show_memory(r, s);
+        }
+        detach(r);
+    }
+    if (g->purpose == HX_FOR_PARITY)
+        short_call(r);
+    hx_output(g, "loss", g->loss);
+}
+
+// Logits behind the token at g->position.
+static void one_position(run *r, int64_t T)
+{
+    int64_t L = r->k->max_seq_len, count = hx_ceil_div(T, L);
+    hx_t *part = hx_new(r->g->tape->arena, hx_t, count);
+    if (!part) {
+        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld segments [E-NOMEM]", (long long)count);
+        return;
+    }
+    for (int64_t s = 0; s < count; s++)
+        part[s] = flat(segment(r, s * L, hx_min(L, T - s * L), true));
+    hx_t at = hx_reshape(r->g->position, 2, (int64_t[]){ 1, 1 });
+    hx_t x = t_embedding(at, hx_concat(0, (int)count, part), 1);
+    hx_output(r->g, "logits", logits_of(r, layernorm(r, x, r->m->last)));
+}
+
+static void build(const void *conf, const void *self, hx_graph *g)
+{
+    const block_recurrent_conf *k = conf;
+    int64_t T = g->tokens - (g->purpose != HX_FOR_LOGITS);
+    run *r = hx_new(g->tape->arena, run, 1);
+    memory *mem = hx_new(g->tape->arena, memory, 1);
+    if (!r || !mem || T < 1) {
+        hx_tape_fail(g->tape, T < 1 ? HX_E_INPUT : HX_E_NOMEM, "a sequence of %lld tokens cannot be "
+            "computed [E-LENGTH]", (long long)T);
+        return;
+    }
+    *r = (run){ .k = k, .m = self, .g = g, .B = g->batch, .mem = mem, .line_rows = T * g->batch };
+    for (int l = 0; l < k->depth && !k->use_compressed_mem; l++)
+        r->line[l] = hx_blank(g->tape, false, 2, (int64_t[]){ r->line_rows, 2 * k->dim_head });
+    if (g->purpose == HX_FOR_LOGITS)
+        one_position(r, T);
+    else
+        segments(r, T);
+}
+
+static int64_t size(const void *conf, const char *what)
+{
+    const block_recurrent_conf *k = conf;
+    return !strcmp(what, "num_tokens") ? k->num_tokens : !strcmp(what, "seq_len") ? k->max_seq_len
+        : !strcmp(what, "ignore_index") ? k->ignore_index : 0;
+}
+
+HX_MODEL(block_recurrent,
+    .title = "BlockRecurrentTransformer", .source = "block-recurrent-transformer-pytorch 0.4.4",
+    .fields = fields, .conf_size = sizeof(block_recurrent_conf),
+    .check = check, .declare = declare, .build = build, .size = size);
