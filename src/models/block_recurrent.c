@@ -441,7 +441,7 @@ static hx_t attend(run *r, int l, hx_t x, int64_t at)
     hx_t kv = in_line(r, l, flat(linear(u, P(p->kv))), at), all = with_memory(r, l, kv);
     keys_values(r, all, &k, &v);
     q = t_rotary(q, positions(r, hx_rows(q) / B, 1), c->heads, B);
-    k = t_rotary(normed(r, k, p->s.k), positions(r, hx_rows(all) / B, -1), 1, B);
+    k = t_rotary_copy(normed(r, k, p->s.k), positions(r, hx_rows(all) / B, -1), 1, B);
     int n = 0;
     part[n++] = t_attention(q, k, v, c->heads, B, -1);
     for (int i = 0; i < c->C; i++) {

@@ -142,11 +142,17 @@ HX_OP(rotary,
     .fuzz = "heads=1..5 K=2..256:2 D=heads*K axial=1..5 P=T/axial..T/axial+3", .exact = "1",
     .bench = "B=2 T=2048 D=512 P=2048 K=64 heads=8");
 
-hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial)
+hx_t t_rotary_copy(hx_t x, hx_t cs, int heads, int axial)
 {
     rotary_attrs a = { heads, axial, 0 };
     hx_t y = HX_NONE;
     hx_apply(&hx_op_rotary, &a, (hx_t[]){ x, cs }, &y);
+    return y;
+}
+
+hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial)
+{
+    hx_t y = t_rotary_copy(x, cs, heads, axial);
     // a table that is learnt needs x again
     if (cs.id && !hx_value_of(cs)->wants_grad)
         hx_in_place(y, x);

@@ -42,6 +42,8 @@ hx_t t_ema(hx_t z, hx_t s, hx_t b);
 // Rotary embedding of H heads: with f(t) = cs[t/axial], y = (x1 c - x2 s, x2 c + x1 s) per head;
 // x[B,T,H*K] cs[P,K] (cosines, then sines, K/2 each, scales multiplied in)
 hx_t t_rotary(hx_t x, hx_t cs, int heads, int axial);
+// the same for an x whose memory has other readers, through other views
+hx_t t_rotary_copy(hx_t x, hx_t cs, int heads, int axial);
 // cs for positions 0..n-1; xpos: 0 none, +1 scale for queries, -1 inverse scale for keys,
 // with base 512, gamma 0.4, centred at n/2. fp64 on the host.
 hx_t t_rotary_table(hx_tape *t, int64_t n, int head_width, int xpos);
