@@ -8,9 +8,9 @@ static hx_t flat(hx_t x, int64_t rows, int64_t cols)
 
 // Loss [n] of each label of some rows of e. The first chunk has nothing `before` it; logits of
 // later ones wait for the chunk before. `again`: they are made anew in the backward pass.
-static hx_t chunk_losses(hx_t e, hx_t w, hx_t labels, int ignore, bool again, hx_t before)
+static hx_t chunk_losses(hx_t e, hx_t w, hx_t b, hx_t labels, int ignore, bool again, hx_t before)
 {
-    hx_t z = t_linear(e, w, HX_NONE, HX_ACT_NONE, HX_NONE);
+    hx_t z = t_linear(e, w, b, HX_ACT_NONE, HX_NONE);
     int64_t n = hx_elems(labels);
     if (again)
         hx_recompute(z);
@@ -26,7 +26,8 @@ static int64_t chunk_rows(int64_t bytes, int64_t row_bytes)
     return n < 64 ? n : n / 64 * 64;
 }
 
-hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk_bytes)
+hx_t t_cross_entropy_head_bias(hx_t e, hx_t w, hx_t b, hx_t labels, int ignore,
+                               int64_t chunk_bytes)
 {
     hx_tape *t = e.tape;
     if (!e.id || !w.id || !labels.id)
@@ -49,6 +50,11 @@ hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk
     hx_split(0, flat(e, rows, hx_dim(e, -1)), (int)parts, size, es);
     hx_split(0, flat(labels, rows, n / rows), (int)parts, size, ys);
     for (int64_t i = 0; i < parts; i++)
-        es[i] = chunk_losses(es[i], w, ys[i], ignore, parts > 1, i ? es[i - 1] : HX_NONE);
+        es[i] = chunk_losses(es[i], w, b, ys[i], ignore, parts > 1, i ? es[i - 1] : HX_NONE);
     return t_valid_mean(hx_concat(0, (int)parts, es), hx_reshape(labels, 1, &n), ignore);
+}
+
+hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk_bytes)
+{
+    return t_cross_entropy_head_bias(e, w, HX_NONE, labels, ignore, chunk_bytes);
 }

@@ -28,6 +28,12 @@ hx_t t_window_ids(hx_t ids, int64_t m, int width, int stride, int offset);
 hx_t t_unfold(hx_t x, int k, int stride);
 hx_t t_repeat(hx_t x, int64_t n, int s);               // y[b,p] = x[b,p/s];  x[B,T,D] -> [B,n,D], n <= T*s
 hx_t t_take(hx_t x, int64_t m, int s);                 // y[b,j] = x[b,j*s];  x[B,N,D] -> [B,m,D]
+// y[b,t] = x[b, t - shift], 0 outside: padding, cropping, a causal shift;  x[B,T,D] -> [B,n,D]
+hx_t t_delay(hx_t x, int64_t n, int64_t shift);
+// Mean of s tokens, `shift` tokens late: y[b,j] = 1/s sum of x[b,t] over j*s - shift <= t <
+// j*s - shift + s, zeros outside;  x[B,T,D] -> [B,ceil(T/s),D]
+hx_t t_pool(hx_t x, int s, int shift);
+hx_t t_any_ids(hx_t x);                    // 1 for each row of x#[..,W] that is not all 0 -> #[R]
 
 hx_t t_swap(hx_t x);                       // y[a,q,p] = x[a,p,q];  x[A,P,Q,D] -> [A,Q,P,D]
 // y[t,b] = ids[b, from + t];  ids#[B,N] -> #[m,B]
@@ -63,6 +69,9 @@ hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 // e[R,D] w[V,D] labels#[R] -> [1]. Logits exist in chunks of at most `chunk_bytes` (0: 64 MiB).
 // Several labels for each row are as many stacked heads: w[C*V,D] labels#[R,C], class i V + v.
 hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk_bytes);
+// the same for logits e w^T + b;  b[V]
+hx_t t_cross_entropy_head_bias(hx_t e, hx_t w, hx_t b, hx_t labels, int ignore,
+                               int64_t chunk_bytes);
 // n[r] = log sum_v exp z[r,v] - z[r,labels[r]], 0 where labels[r] = ignore;
 // z[R,V] labels#[R] -> [R]
 hx_t t_cross_entropy(hx_t z, hx_t labels, int ignore);
