@@ -33,6 +33,8 @@ typedef struct work {
     hx_dev   *dev;
     hx_pass  *pass;
     int32_t  *ids;
+    hx_given  given[HX_MAX_GIVEN];         // inputs beside ids, and their values
+    void     *values[HX_MAX_GIVEN];
     char     *params, *grads;              // host arenas, params->bytes each
     int64_t   batch, tokens;
 } work;
@@ -53,16 +55,31 @@ static bool is_input(const work *w, const char *name)
     return false;
 }
 
+static hx_result find_input(work *w, const char *name, const hx_st_tensor **t)
+{
+    *t = hx_st_find(w->io, name);
+    if (!*t)
+        return hx_fail(HX_E_INPUT, "%s: no tensor '%s', which is an input [E-CASE-INPUTS]",
+                       w->io->path, hx_printable(w->arena, name));
+    return HX_OK;
+}
+
+// Is `name` one of the words of `list`?
+static bool is_word(const char *name, const char *list)
+{
+    for (size_t n; list && *list; list += n + (list[n] == ' ')) {
+        n = strcspn(list, " ");
+        if (strlen(name) == n && !strncmp(name, list, n))
+            return true;
+    }
+    return false;
+}
+
 static hx_result read_ids(work *w)
 {
     const char *name = w->kase.inputs.n ? w->kase.inputs.v[0] : "ids";
-    if (w->kase.inputs.n > 1)
-        return hx_fail(HX_E_INPUT, "model %s takes one input, the config names %d [E-CASE-INPUTS]",
-                       w->kase.model->name, w->kase.inputs.n);
-    const hx_st_tensor *t = hx_st_find(w->io, name);
-    if (!t)
-        return hx_fail(HX_E_INPUT, "%s: no tensor '%s', which is an input [E-CASE-INPUTS]",
-                       w->io->path, hx_printable(w->arena, name));
+    const hx_st_tensor *t;
+    HX_TRY(find_input(w, name, &t));
     if (t->rank != 2 || t->elems == 0)
         return hx_fail(
             HX_E_SHAPE,
@@ -81,6 +98,35 @@ static hx_result read_ids(work *w)
                            "[E-TOKEN-RANGE]",
                            w->io->path, hx_printable(w->arena, name), w->ids[i], (long long)i,
                            (long long)V - 1);
+    return HX_OK;
+}
+
+// The inputs after the first.
+static hx_result read_given(work *w)
+{
+    for (int i = 1; i < w->kase.inputs.n; i++) {
+        const char *name = w->kase.inputs.v[i], *may = w->kase.model->inputs;
+        if (!is_word(name, may) || w->net.n_given == HX_MAX_GIVEN)
+            return hx_fail(HX_E_INPUT, "model %s takes no input '%s', only ids%s%s [E-CASE-INPUTS]",
+                           w->kase.model->name, hx_printable(w->arena, name), may ? " and " : "",
+                           may ? may : "");
+        const hx_st_tensor *t;
+        HX_TRY(find_input(w, name, &t));
+        if (t->rank < 1 || t->rank > HX_MAX_RANK || t->elems == 0)
+            return hx_fail(HX_E_SHAPE, "%s: '%s' has rank %d and %lld elements; a rank from 1 to "
+                           "%d is needed [E-SHAPE]", w->io->path, name, t->rank,
+                           (long long)t->elems, HX_MAX_RANK);
+        int k = w->net.n_given++;
+        hx_given *v = &w->given[k];
+        bool is_real = t->dtype == HX_ST_F32 || t->dtype == HX_ST_F64 || t->dtype == HX_ST_F16
+                       || t->dtype == HX_ST_BF16;
+        *v = (hx_given){ name, !is_real, t->rank, { 0 } };
+        memcpy(v->shape, t->shape, sizeof *v->shape * (size_t)t->rank);
+        HX_TRY(host_array(w, 4 * t->elems, &w->values[k]));
+        HX_TRY(v->is_int ? hx_st_read_i32(w->io, t, w->values[k])
+                         : hx_st_read_f32(w->io, t, w->values[k]));
+    }
+    w->net.given = w->given;
     return HX_OK;
 }
 
@@ -123,6 +169,8 @@ static hx_result compute(work *w, bool grad)
     HX_TRY(hx_pass_bind(w->pass, NULL));
     HX_TRY(hx_memory_write(w->pass->mem[HX_PARAM], 0, w->params, bytes));
     HX_TRY(hx_pass_write(w->pass, w->ids, 0));
+    for (int i = 0; i < w->net.n_given; i++)
+        HX_TRY(hx_pass_write_given(w->pass, i, w->values[i]));
     HX_TRY(hx_pass_run(w->pass));
     if (!grad)
         return HX_OK;
@@ -166,6 +214,7 @@ static hx_result forward(hx_cli *c, work *w)
     HX_TRY(hx_params_read(w->weights, w->net.params, "", w->params));
     HX_TRY(hx_st_open(o->input, &w->io));
     HX_TRY(read_ids(w));
+    HX_TRY(read_given(w));
 
     HX_TRY(hx_cli_open(c, NULL, NULL, &w->dev));
     HX_TRY(hx_pass_new(w->dev, &w->net, HX_FOR_PARITY, w->batch, w->tokens,

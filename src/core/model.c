@@ -14,6 +14,23 @@ hx_t hx_use(hx_graph *g, hx_p p)
     return *t;
 }
 
+hx_t hx_input(hx_graph *g, const char *name, bool is_int, int rank, const int64_t *shape)
+{
+    for (int i = 0; i < g->n_given; i++) {
+        const hx_given *v = &g->given[i];
+        if (strcmp(v->name, name))
+            continue;
+        bool fits = v->is_int == is_int && v->rank == rank
+                    && !memcmp(v->shape, shape, sizeof *shape * (size_t)rank);
+        if (!fits)
+            hx_tape_fail(g->tape, HX_E_SHAPE, "'%s' has %d dimensions from %lld on; %s [%lld, ...] "
+                         "of rank %d is needed [E-SHAPE]", name, v->rank, (long long)v->shape[0],
+                         is_int ? "integers" : "numbers", (long long)shape[0], rank);
+        return fits ? g->given_t[i] : HX_NONE;
+    }
+    return HX_NONE;
+}
+
 void hx_output(hx_graph *g, const char *name, hx_t t)
 {
     if (g->n_output == HX_MAX_OUTPUTS) {

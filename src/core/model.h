@@ -2,7 +2,15 @@
 #pragma once
 #include "param.h"
 
-enum { HX_MAX_OUTPUTS = 1024 };
+enum { HX_MAX_OUTPUTS = 1024, HX_MAX_GIVEN = 8 };
+// An input beside ids, in the words of the golden files: "mask". Only `htxvk forward` has them.
+typedef struct hx_given {
+    const char *name;
+    bool        is_int;                    // int32, else fp32
+    int         rank;
+    int64_t     shape[HX_MAX_RANK];
+} hx_given;
+
 // What a graph is built for.
 typedef enum {
     HX_FOR_LOSS,                           // training and evaluation: only the losses
@@ -19,6 +27,9 @@ typedef struct hx_graph {
     int64_t          batch, tokens;        // of ids: [batch, tokens]
     hx_t             ids;                  // int32; HX_FOR_LOSS and PARITY: inputs and labels in one
     hx_t             position;             // HX_FOR_LOGITS: int32 [1], which token's logits
+    const hx_given  *given;                // further inputs: n_given, made as given_t
+    int              n_given;
+    hx_t             given_t[HX_MAX_GIVEN];
     hx_t             loss;                 // [1], the optimised total in nats
     struct { const char *name; hx_t t; } output[HX_MAX_OUTPUTS];
     int              n_output;
@@ -27,12 +38,16 @@ typedef struct hx_graph {
 
 // The parameter as a tensor of this graph's tape; HX_NONE for handle 0.
 hx_t hx_use(hx_graph *g, hx_p p);
+// The input of this name; HX_NONE where the case does not have it. The tape is poisoned when it has
+// another shape.
+hx_t hx_input(hx_graph *g, const char *name, bool is_int, int rank, const int64_t *shape);
 // Names a result, in the words of the golden files: "logits", "loss", "ce_loss".
 void hx_output(hx_graph *g, const char *name, hx_t t);
 
 typedef struct hx_model {
     const char     *name;                  // of model.arch and golden's "model"
     const char     *title, *source;
+    const char     *inputs;                // names beside ids that it may take, "mask"; NULL: none
     const hx_field *fields;                // constructor arguments of the reference
     size_t          conf_size;
     hx_result     (*check)(void *conf);    // validity rules; fills derived members

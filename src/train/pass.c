@@ -24,7 +24,7 @@ void hx_net_done(hx_net *n)
 }
 
 // An input of the graph at the next free place of the HX_INPUT arena.
-static hx_t add_input(hx_graph *g, int rank, const int64_t *shape)
+static hx_t add_input(hx_graph *g, bool is_int, int rank, const int64_t *shape)
 {
     int64_t elems = 1, bytes = 0, end = 0;
     for (int i = 0; i < rank; i++)
@@ -32,7 +32,7 @@ static hx_t add_input(hx_graph *g, int rank, const int64_t *shape)
             elems = INT64_MAX;
     hx_t x = HX_NONE;
     if (hx_mul(elems, 4, &bytes) && hx_sum(g->input_bytes, bytes + HX_PASS_ALIGN, &end)) {
-        x = hx_external(g->tape, HX_INPUT, g->input_bytes, true, rank, shape);
+        x = hx_external(g->tape, HX_INPUT, g->input_bytes, is_int, rank, shape);
         g->input_bytes = hx_align(g->input_bytes + bytes, HX_PASS_ALIGN);
     } else {
         hx_tape_fail(g->tape, HX_E_SHAPE, "a batch of %lld x %lld tokens is too large [E-SIZE]",
@@ -77,9 +77,13 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
     g->param = hx_new(g->tape->arena, hx_t, net->params->n + 1);
     if (!g->param)
         return HX_E_NOMEM;
-    g->ids = add_input(g, 2, (int64_t[]){ g->batch, g->tokens });
+    g->ids = add_input(g, true, 2, (int64_t[]){ g->batch, g->tokens });
     if (g->purpose == HX_FOR_LOGITS)
-        g->position = add_input(g, 1, (int64_t[]){ 1 });
+        g->position = add_input(g, true, 1, (int64_t[]){ 1 });
+    for (int i = 0; i < g->n_given; i++) {
+        p->given_at[i] = g->input_bytes;
+        g->given_t[i] = add_input(g, g->given[i].is_int, g->given[i].rank, g->given[i].shape);
+    }
     net->model->build(net->conf, net->self, g);
     HX_TRY(hx_tape_error(g->tape));
     deliver_outputs(p);
@@ -101,8 +105,8 @@ hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_
         hx_tape_free(&tape);
         return HX_E_NOMEM;
     }
-    *g = (hx_graph){
-        .tape = tape, .params = net->params, .purpose = purpose, .batch = batch, .tokens = tokens};
+    *g = (hx_graph){ .tape = tape, .params = net->params, .purpose = purpose, .batch = batch,
+                     .tokens = tokens, .given = net->given, .n_given = net->n_given };
     tape->frugal = net->frugal;
     p->dev = dev;
     p->graph = g;
@@ -161,6 +165,12 @@ hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position)
     if (g->purpose == HX_FOR_LOGITS)
         HX_TRY(hx_memory_write(p->mem[HX_INPUT], hx_align(bytes, HX_PASS_ALIGN), &position, 4));
     return HX_OK;
+}
+
+hx_result hx_pass_write_given(hx_pass *p, int i, const void *values)
+{
+    return hx_memory_write(p->mem[HX_INPUT], p->given_at[i], values,
+                           4 * hx_elems(p->graph->given_t[i]));
 }
 
 double hx_pass_cut(const hx_dev *dev, double flops)

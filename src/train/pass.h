@@ -10,6 +10,8 @@ typedef struct hx_net {
     hx_params      *params;
     void           *self;                  // the model's handles
     bool            frugal;                // hx_tape.frugal of its passes
+    const hx_given *given;                 // inputs beside ids that its passes have; borrowed
+    int             n_given;
 } hx_net;
 // Declares the parameters of `model`. HX_E_SHAPE and HX_E_INPUT: they do not fit.
 hx_result hx_net_init(hx_net *n, const hx_model *model, const void *conf);
@@ -25,6 +27,7 @@ typedef struct hx_pass {
     hx_graph   *graph;                     // yours through the pass
     hx_plan    *plan;
     int64_t     output_at[HX_MAX_OUTPUTS], output_bytes;
+    int64_t     given_at[HX_MAX_GIVEN];
     hx_memory   own[HX_N_PLACES];          // what hx_pass_bind had to make
     hx_memory  *mem[HX_N_PLACES];          // what the pass runs on
     hx_prog    *prog;                      // of hx_pass_run, recorded at its first call
@@ -41,6 +44,8 @@ hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES]);
 // Inputs: ids (batch * tokens), and for HX_FOR_LOGITS the position. Waits for programs that read
 // them.
 hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position);
+// Input i of net->given: fp32 or int32 values, as many as its shape says.
+hx_result hx_pass_write_given(hx_pass *p, int i, const void *values);
 hx_result hx_pass_run(hx_pass *p);         // runs once and waits
 // Index of an output by name; -1 if there is none.
 int       hx_pass_find(const hx_pass *p, const char *name);
