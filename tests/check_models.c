@@ -15,7 +15,8 @@
 #define ok(e) ck_assert_msg((e) == HX_OK, "%s", hx_last_message())
 
 // Small configurations; tokens is the length of ids, labels included.
-typedef struct { const char *model, *conf; int64_t batch, tokens; } small;
+// `idle` is how many of its parameters the loss does not depend on, whatever their values.
+typedef struct { const char *model, *conf; int64_t batch, tokens; int idle; } small;
 static const small cases[] = {
     { "hierarchical", "num_tokens=11 dim=6 depth=1 dim_head=4 heads=2 seq_len=16", 2, 8 },
     { "hierarchical", "num_tokens=11 dim=6 depth=2 dim_head=4 heads=2 seq_len=16 window_sizes=3 ignore_index=-1", 1, 12 },
@@ -42,6 +43,17 @@ static const small cases[] = {
                          "num_state_vectors=3", 2, 22 },
     { "block_recurrent", "num_tokens=9 dim=6 depth=2 dim_head=4 heads=2 max_seq_len=6 block_width=3 "
                          "num_state_vectors=2 use_compressed_mem=true compressed_mem_factor=2", 1, 29 },
+    // attention to one key: its norm, queries and keys have no effect; keys share a parameter with values
+    { "hourglass", "num_tokens=9 dim=6 max_seq_len=16 depth=2 dim_head=4 heads=2", 2, 9 },
+    { "hourglass", "num_tokens=9 dim=6 max_seq_len=24 depth=[1,1,1] shorten_factor=3 dim_head=4 heads=2", 2, 15, 3 },
+    { "hourglass", "num_tokens=9 dim=6 max_seq_len=24 depth=[0,1,0] shorten_factor=3 dim_head=4 heads=1 "
+                   "updown_sample_type=linear ignore_index=-1", 1, 18, 3 },
+    { "hourglass", "num_tokens=9 dim=4 max_seq_len=24 depth=[0,2,0] shorten_factor=5 dim_head=4 heads=1 "
+                   "attn_resampling=false", 2, 14 },
+    { "hourglass", "num_tokens=9 dim=4 max_seq_len=24 depth=[0,[0,1,0],0] shorten_factor=[2,3] dim_head=4 heads=1", 1, 21, 6 },
+    { "hourglass", "num_tokens=9 dim=4 max_seq_len=24 depth=[1,[0,1,1],0] shorten_factor=2 dim_head=4 heads=1 "
+                   "updown_sample_type=linear attn_resampling=false", 1, 20 },
+    { "hourglass", "num_tokens=9 dim=4 max_seq_len=24 depth=[0,1,1] shorten_factor=4 dim_head=4 heads=1 causal=false", 1, 12, 3 },
 };
 
 typedef struct {
@@ -150,14 +162,17 @@ START_TEST(gradient)
     draw_ids(c, s.model->size(s.conf, "num_tokens"), ids);
     start(&s, ids);
     ck_assert(isfinite(loss_of(&s)));
+    int left = c->idle;
     real **grad = hx_new(s.arena, real *, s.params->n);
     for (int i = 0; i < s.params->n; i++) {
         hx_t d = hx_is(s.g.param[i]) ? hx_grad(s.g.param[i]) : HX_NONE;
-        ck_assert_msg(s.params->list[i].buffer || hx_is(d), "no gradient reaches %s", s.params->list[i].name);
+        ck_assert_msg(s.params->list[i].buffer || hx_is(d) || left-- > 0, "no gradient reaches %s",
+                      s.params->list[i].name);
         grad[i] = hx_new(s.arena, real, s.params->list[i].elems);
         if (hx_is(d))
             hx_interp_get(s.in, d, grad[i]);
     }
+    ck_assert_int_eq(left, 0);
     // gradients in the order of the tape would be computed again for every difference: a second,
     // forward-only tape gives the losses
     subject f;
@@ -166,7 +181,7 @@ START_TEST(gradient)
     start(&f, ids);
     for (int i = 0; i < f.params->n; i++) {
         const hx_param *p = &f.params->list[i];
-        if (p->buffer)
+        if (p->buffer || !hx_is(f.g.param[i]))
             continue;
         for (int64_t k = 0; k < p->elems; k += p->elems / 4 + 1) {
             real *x = &f.value[p->at / 4 + k], keep = *x, l[4], h = 2e-4;
@@ -308,12 +323,43 @@ static void blocks_reach(const blocks *q, int n, set *out)
     }
 }
 
+// The hourglasses above: how many tokens become one, level by level, where nothing but the shortened
+// part looks back; 0: something does.
+static const struct { bool all; int s[3]; } glasses[] = {
+    { false, { 0 } }, { false, { 0 } }, { false, { 3 } }, { false, { 5 } }, { false, { 2, 3 } }, { false, { 0 } },
+    { true, { 0 } },
+};
+
+// Token p sees itself, what the tokens that it stands beside were made from, and all before the
+// innermost of those.
+static void glass_reach(int which, int n, set *out)
+{
+    for (int p = 0; p < n; p++) {
+        int q = p, lo = p, hi = p;
+        out[p] = 1u << p;
+        for (const int *s = glasses[which].s; *s; s++) {
+            lo = hi = q /= *s;             // token q of one level is made from q s - (s-1) .. q s
+            for (const int *t = s; t >= glasses[which].s; t--) {
+                lo = lo * *t - (*t - 1);
+                hi *= *t;
+            }
+            for (int i = lo > 0 ? lo : 0; i <= hi; i++)
+                out[p] |= 1u << i;
+        }
+        for (int i = 0; i <= (glasses[which].all ? n - 1 : hi); i++)
+            out[p] |= 1u << i;
+    }
+}
+
 static void want_reach(int which, int n, set *out)
 {
-    if (which < HX_COUNT(shapes))
+    int more = which - HX_COUNT(shapes);
+    if (more < 0)
         logits_reach(&shapes[which], n, out);
+    else if (more < HX_COUNT(block_shapes))
+        blocks_reach(&block_shapes[more], n, out);
     else
-        blocks_reach(&block_shapes[which - HX_COUNT(shapes)], n, out);
+        glass_reach(more - HX_COUNT(block_shapes), n, out);
 }
 
 // Part s of the logits, [batch, n_s, V], is put at its tokens of all, [batch, n, V]; returns their end.
