@@ -12,6 +12,6 @@ void main()
     if (i >= R * C)
         return;
     uint r = i / C, c = i % C;
-    float f = 1 / (1 + exp(min(-b[c], 80)));
+    float f = 1 / (1 + exp(-b[c]));
     y[y_o + r * y_s + c] = f * z[z_o + r * z_s + c] + (1 - f) * s[s_o + r * s_s + c];
 }

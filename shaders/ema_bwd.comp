@@ -15,7 +15,7 @@ void main()
     uint at = hx_group() * 64 + gl_LocalInvocationID.x, group = at / C, c = at % C;
     if (group * 16 >= R)
         return;
-    float f = 1 / (1 + exp(min(-b[c], 80))), sum = 0;
+    float f = 1 / (1 + exp(-b[c])), sum = 0;
     for (uint r = group * 16; r < min(R, group * 16 + 16); r++) {
         float v = dy[dy_o + r * dy_s + c];
         dz[dz_o + r * dz_s + c] = f * v;

@@ -19,7 +19,7 @@ enum { MAX_DEPTH = 256, MAX_TABLES = 16 };
 typedef struct block_recurrent_conf {
     int32_t num_tokens, dim, depth, dim_head, heads, max_seq_len, block_width, ignore_index;
     hx_ints num_state_vectors, recurrent_layers, read_recurrent_layers;
-    bool    all_layers_qk_rmsnorm, use_flash_attn, use_compressed_mem;
+    bool    all_layers_qk_rmsnorm, use_flash_attn, use_compressed_mem, live_states, live_memories;
     int32_t compressed_mem_factor;
     double  ff_mult;
     // derived; layers count from 0
@@ -47,6 +47,9 @@ static const hx_field fields[] = {
     F(BOOL, use_flash_attn, "false", 0, 0, "accepted for the reference's sake, without effect")
     F(BOOL, use_compressed_mem, "false", 0, 0, "keep what leaves the memory, compressed")
     F(I32,  compressed_mem_factor, "4", 1, 1 << 22, "tokens that are compressed into one")
+    // not of the reference, where both end with their segment
+    F(BOOL, live_states, "false", 0, 0, "gradients go through states from segment to segment")
+    F(BOOL, live_memories, "false", 0, 0, "gradients go through memories from segment to segment")
     {0}
 };
 #undef F
@@ -116,7 +119,7 @@ static hx_result check(void *conf)
         return hx_fail(HX_E_INPUT, "model.compressed_mem_factor: a block of %d tokens cannot be "
             "compressed by %d [E-MODEL]", k->block_width, k->compressed_mem_factor);
     HX_TRY(find_containers(k));
-    if (k->max_seq_len == k->block_width)
+    if (k->max_seq_len == k->block_width && !k->live_states)
         hx_log(HX_LOG_WARN, "max_seq_len is block_width %d: what writes the states gets no gradient "
             "within a segment; a max_seq_len of two blocks or more trains it", k->block_width);
     return HX_OK;
@@ -522,14 +525,16 @@ static void show_memory(run *r, int64_t s)
         named(r, "states", s, c, by_batch(r, r->mem->state[c]));
 }
 
+// A segment is over: so are the gradients of what it leaves, unless they are live.
 static void detach(run *r)
 {
     memory *m = r->mem;
-    for (int i = 0; i < r->k->depth; i++) {
+    for (int i = 0; i < r->k->depth && !r->k->live_memories; i++) {
         if (hx_is(m->raw[i])) m->raw[i] = hx_detach(m->raw[i]);
         if (hx_is(m->packed[i])) m->packed[i] = hx_detach(m->packed[i]);
-        if (i < r->k->C && hx_is(m->state[i])) m->state[i] = hx_detach(m->state[i]);
     }
+    for (int i = 0; i < r->k->C && !r->k->live_states; i++)
+        m->state[i] = hx_detach(m->state[i]);
 }
 
 // One call of the reference without any memory, two thirds of a segment long.
