@@ -12,6 +12,7 @@ void main()
     if (i >= R * C)
         return;
     uint r = i / C, c = i % C;
-    float f = 1 / (1 + exp(-b[c]));
-    y[y_o + r * y_s + c] = f * z[z_o + r * z_s + c] + (1 - f) * s[s_o + r * s_s + c];
+    // what is left, 1 - f, is the sigmoid of -b: without cancellation
+    float f = 1 / (1 + exp(-b[c])), g = 1 / (1 + exp(b[c]));
+    y[y_o + r * y_s + c] = f * z[z_o + r * z_s + c] + g * s[s_o + r * s_s + c];
 }

@@ -15,12 +15,12 @@ void main()
     uint at = hx_group() * 64 + gl_LocalInvocationID.x, group = at / C, c = at % C;
     if (group * 16 >= R)
         return;
-    float f = 1 / (1 + exp(-b[c])), sum = 0;
+    float f = 1 / (1 + exp(-b[c])), g = 1 / (1 + exp(b[c])), sum = 0;
     for (uint r = group * 16; r < min(R, group * 16 + 16); r++) {
         float v = dy[dy_o + r * dy_s + c];
         dz[dz_o + r * dz_s + c] = f * v;
-        ds[ds_o + r * ds_s + c] = (1 - f) * v;
-        sum += f * (1 - f) * v * (z[z_o + r * z_s + c] - s[s_o + r * s_s + c]);
+        ds[ds_o + r * ds_s + c] = g * v;
+        sum += f * g * v * (z[z_o + r * z_s + c] - s[s_o + r * s_s + c]);
     }
     p[group * C + c] = sum;
 }

@@ -8,7 +8,7 @@ enum { R, C };
 enum { ROWS = 16 };                        // rows that one sum of p takes, and a task
 
 static real share_real(real b) { return 1 / (1 + exp(-b)); }
-// hx_exp_f ends at e^80
+// hx_exp_f ends at e^80. What is left, 1 - f, is the share of -b: without cancellation.
 HX_INLINE float share_f(float b) { return b < -80 ? 0 : 1 / (1 + hx_exp_f(-b)); }
 
 static void ema_ref(const hx_ref *r)
@@ -28,8 +28,7 @@ static void ema_task(void *ctx, int64_t task)
         const float *z = hx_at(c, 0, row, 0), *s = hx_at(c, 1, row, 0);
         float *y = hx_at(c, 3, row, 0);
         for (int64_t i = 0; i < c->dim[C]; i++) {
-            float f = share_f(b[i]);
-            y[i] = f * z[i] + (1 - f) * s[i];
+            y[i] = share_f(b[i]) * z[i] + share_f(-b[i]) * s[i];
         }
     }
 }
@@ -62,10 +61,10 @@ static void ema_bwd_task(void *ctx, int64_t task)
         const float *dy = hx_at(c, 0, row, 0), *z = hx_at(c, 1, row, 0), *s = hx_at(c, 2, row, 0);
         float *dz = hx_at(c, 4, row, 0), *ds = hx_at(c, 5, row, 0);
         for (int64_t i = 0; i < n; i++) {
-            float f = share_f(b[i]);
+            float f = share_f(b[i]), g = share_f(-b[i]);
             dz[i] = f * dy[i];
-            ds[i] = (1 - f) * dy[i];
-            p[i] += f * (1 - f) * dy[i] * (z[i] - s[i]);
+            ds[i] = g * dy[i];
+            p[i] += f * g * dy[i] * (z[i] - s[i]);
         }
     }
 }
