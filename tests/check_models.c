@@ -422,6 +422,34 @@ START_TEST(reach)
 }
 END_TEST
 
+// One call over 16 tokens is the same as four over 4 that carry memories and states.
+START_TEST(chunks)
+{
+    static const char *const how[] = {
+        "num_tokens=9 dim=6 depth=3 dim_head=4 heads=2 block_width=4 num_state_vectors=3",
+        "num_tokens=9 dim=6 depth=3 dim_head=4 heads=2 block_width=4 num_state_vectors=3 "
+        "use_compressed_mem=true compressed_mem_factor=2",
+    };
+    real logits[2][2 * 16 * 9], ids[2 * 17];
+    for (int e = 0; e < 2; e++) {
+        subject s;
+        char conf[256];
+        snprintf(conf, sizeof conf, "%s max_seq_len=%d", how[_i], e ? 4 : 16);
+        small c = { "block_recurrent", conf, 2, 17 };
+        open_model(&s, c.model, c.conf);
+        open_graph(&s, &c, HX_FOR_PARITY, false);
+        draw_ids(&c, 9, ids);
+        start(&s, ids);
+        ok(hx_interp_run(s.in));
+        interp_logits(&s, 16, logits[e]);
+        close_model(&s);
+    }
+    for (int i = 0; i < HX_COUNT(logits[0]); i++)
+        ck_assert_msg(fabs(logits[0][i] - logits[1][i]) < 1e-12, "[%s] logit %d is %g in one call, %g in four",
+            how[_i], i, logits[0][i], logits[1][i]);
+}
+END_TEST
+
 // ---- devices -----------------------------------------------------------------------------
 
 // The parameters of start(), in fp32.
@@ -590,6 +618,9 @@ int main(void)
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, device, 0, HX_COUNT(cases));
     tcase_add_test(c, counts);
+    suite_add_tcase(s, c);
+    c = tcase_create("chunks");
+    tcase_add_loop_test(c, chunks, 0, 2);
     suite_add_tcase(s, c);
     c = tcase_create("planned");
     tcase_set_timeout(c, 300);
