@@ -52,10 +52,12 @@ static void check_device(hx_dev *d, const hx_sample *s, int i, int precision)
         if ((int)op->kernels[row].precision != precision)
             continue;
         ok(hx_check_kernel(d, op, vulkan ? row : -1, s, SEED + (uint64_t)i, &r));
-        printf("  kernel   %-18s [%s] %.24s: %s at %.0f%% of the tolerance, L2 %.1e, %.3f ms\n", op->name,
+        printf("  kernel   %-18s [%s] %.24s: %s at %.0f%% of the tolerance, L2 %.1e, %.3f ms\n",
+            op->name,
             s->text, hx_dev_get_caps(d)->name, r.row, 100 * r.worst, r.l2, r.ms);
     }
-    ck_assert_msg(rows || !op->kernels[0].name, "%s: no kernel row can run on %s", op->name, hx_dev_get_caps(d)->name);
+    ck_assert_msg(rows || !op->kernels[0].name, "%s: no kernel row can run on %s", op->name,
+        hx_dev_get_caps(d)->name);
 }
 
 START_TEST(kernel)
@@ -94,7 +96,8 @@ START_TEST(random_cases)
             int rows;
             ok(hx_sample_random(op, seed, &s));
             hx_result e = hx_lab_check_rows(l, op, &s, seed, &r, &rows);
-            ck_assert_msg(!e, "%s\nhtxvk check %s \"%s\" --seed %d --profile %s --device %s", hx_last_message(), op->name,
+            ck_assert_msg(!e, "%s\nhtxvk check %s \"%s\" --seed %d --profile %s --device %s",
+                hx_last_message(), op->name,
                           s.text, (int)seed, hx_profile_name(s.profile), devices[k]);
             n += rows;
         }
@@ -108,7 +111,8 @@ END_TEST
 START_TEST(descriptor)
 {
     ck_assert_msg(hx_sig_of(op), "%s: its signature cannot be read", op->name);
-    ck_assert_msg(op->math && op->source && op->check && op->bench, "%s lacks math, source, check or bench", op->name);
+    ck_assert_msg(op->math && op->source && op->check && op->bench,
+        "%s lacks math, source, check or bench", op->name);
     ck_assert_msg(!!op->ref != !!op->expand, "%s must have a reference or an expansion", op->name);
     ck_assert_int_le(hx_push_bytes(op), HX_MAX_PUSH);
     for (int i = 0; i < HX_MAX_ROWS && op->kernels[i].name; i++)

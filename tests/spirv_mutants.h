@@ -6,27 +6,33 @@
 #include <string.h>
 
 typedef enum {
-    MUT_NONE, MUT_PLUS, MUT_TIMES, MUT_INDEX, MUT_BOUND, MUT_BARRIER, MUT_CONSTANT, MUT_NUMBER, MUT_BRANCH,
+    MUT_NONE, MUT_PLUS, MUT_TIMES, MUT_INDEX, MUT_BOUND, MUT_BARRIER, MUT_CONSTANT, MUT_NUMBER,
+        MUT_BRANCH,
     MUT_FUNCTION, MUT_N
 } mutation;
 static const char *const mutation_names[MUT_N] = {
-    "none", "+ becomes -", "* becomes +", "index arithmetic", "< becomes <=", "barrier left out", "constant + 1",
+    "none", "+ becomes -", "* becomes +", "index arithmetic", "< becomes <=", "barrier left out",
+        "constant + 1",
     "float constant * 1.5", "condition negated", "another function"
 };
 typedef struct { mutation kind; uint32_t at, now; } site;      // at: word; now: what it becomes
 
-enum { OP_NOP = 0, OP_CONSTANT = 43, OP_EXT_INST = 12, OP_TYPE_FLOAT = 22, OP_TYPE_INT = 21, OP_TYPE_ARRAY = 28,
-       OP_ACCESS_CHAIN = 65, OP_BARRIER = 224, OP_BRANCH_IF = 250 };
+enum {
+    OP_NOP = 0, OP_EXT_INST = 12, OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_ARRAY = 28,
+    OP_CONSTANT = 43, OP_ACCESS_CHAIN = 65, OP_BARRIER = 224, OP_BRANCH_IF = 250
+};
 
 // the opcode that this one is mistaken for, and what kind of mistake that is
 static uint32_t mistaken(uint32_t op, mutation *kind)
 {
     static const struct { uint16_t op, now; mutation kind; } swaps[] = {
-        { 129, 131, MUT_PLUS }, { 131, 129, MUT_PLUS }, { 133, 129, MUT_TIMES }, { 136, 133, MUT_TIMES },
-        { 142, 129, MUT_NONE }, { 128, 130, MUT_INDEX }, { 130, 128, MUT_INDEX }, { 132, 128, MUT_INDEX },
-        { 134, 132, MUT_INDEX }, { 137, 134, MUT_INDEX }, { 176, 178, MUT_BOUND }, { 178, 176, MUT_BOUND },
-        { 177, 179, MUT_BOUND }, { 174, 172, MUT_BOUND }, { 172, 174, MUT_BOUND }, { 184, 180, MUT_BOUND },
-        { 186, 184, MUT_BOUND }, { 170, 171, MUT_BOUND } };
+        { 129, 131, MUT_PLUS },  { 131, 129, MUT_PLUS },  { 133, 129, MUT_TIMES },
+        { 136, 133, MUT_TIMES }, { 128, 130, MUT_INDEX },
+        { 130, 128, MUT_INDEX }, { 132, 128, MUT_INDEX }, { 134, 132, MUT_INDEX },
+        { 137, 134, MUT_INDEX }, { 176, 178, MUT_BOUND }, { 178, 176, MUT_BOUND },
+        { 177, 179, MUT_BOUND }, { 174, 172, MUT_BOUND }, { 172, 174, MUT_BOUND },
+        { 184, 188, MUT_BOUND }, { 186, 190, MUT_BOUND }, { 170, 171, MUT_BOUND },
+    };
     for (size_t i = 0; i < sizeof swaps / sizeof *swaps; i++)
         if (swaps[i].op == op) {
             *kind = swaps[i].kind;
@@ -39,7 +45,8 @@ static uint32_t mistaken(uint32_t op, mutation *kind)
 // GLSL.std.450 functions of one argument, or two, that fit each other's place
 static uint32_t other_function(uint32_t f)
 {
-    static const uint8_t pairs[][2] = { { 27, 29 }, { 28, 30 }, { 31, 32 }, { 32, 31 }, { 40, 37 }, { 37, 40 },
+    static const uint8_t pairs[][2] = { { 27, 29 }, { 28, 30 }, { 31, 32 }, { 32, 31 }, { 40,
+        37 }, { 37, 40 },
                                         { 4, 6 }, { 38, 41 }, { 41, 38 }, { 8, 9 } };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         if (pairs[i][0] == f)
@@ -82,7 +89,8 @@ static int find_sites(const uint32_t *w, size_t n, site *out, int cap)
             out[count++] = (site){ MUT_BRANCH, (uint32_t)i, 0 };
         else if (op == OP_CONSTANT && len == 4 && is_int[w[i + 1]] && use[w[i + 2]] == 1)
             out[count++] = (site){ MUT_CONSTANT, (uint32_t)i + 3, w[i + 3] + 1 };
-        else if (op == OP_CONSTANT && len == 4 && is_float[w[i + 1]] && w[i + 3] && use[w[i + 2]] == 1) {
+        else if (op == OP_CONSTANT && len == 4 && is_float[w[i + 1]] && w[i + 3] &&
+            use[w[i + 2]] == 1) {
             float f;
             memcpy(&f, &w[i + 3], 4);
             f *= 1.5f;

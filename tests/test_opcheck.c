@@ -1,5 +1,6 @@
 // test_opcheck.c - that the checks of operators cannot be fooled: operators whose host function is
 // right pass, and each way to break one is noticed within a few random cases.
+#include "spirv_mutants.h"
 #include "src/core/opcheck.h"
 #include <check.h>
 #include <stdio.h>
@@ -19,7 +20,8 @@ static first_output output_of(const hx_call *c)
 {
     int k = c->sig->n_in;
     int64_t n = hx_arg_count(c->op, c->dim, c->attrs, k);
-    int64_t cols = c->sig->rank[k] ? hx_eval(c->sig->shape[k][c->sig->rank[k] - 1], c->op, c->dim, c->attrs) : 1;
+    int64_t cols = c->sig->rank[k] ? hx_eval(c->sig->shape[k][c->sig->rank[k] - 1], c->op,
+        c->dim, c->attrs) : 1;
     return (first_output){ k, c->a[k], n / cols, cols, c->ld[k] };
 }
 
@@ -195,7 +197,7 @@ static void gives_up_on_tiny_numbers(const hx_call *c)
                 o.y[i * o.ld + j] = 0;
 }
 
-static const struct { void (*host)(const hx_call *c); const char *name; const char *ops; } bugs[] = {
+static const struct { void (*host)(const hx_call *c); const char *name, *ops; } bugs[] = {
 #define BUG(name, ops) { name, #name, ops }
     BUG(leaves_the_last_unwritten, "add linear rmsnorm embedding attn_causal adamw"),
     BUG(writes_past_the_end, "add linear colsum rmsnorm attn_band cross_entropy"),
@@ -283,16 +285,67 @@ START_TEST(shrunk_and_repeated)
 }
 END_TEST
 
+// ---- broken shaders ------------------------------------------------------------------------
+
+static const char *const shader_ops[] = { "add", "axpy", "colsum", "linear", "sumsq", "rotary",
+                                          "cross_entropy", "adamw", "embedding", "unfold" };
+
+// The operator with every mistake of one kind in its first kernel; 0: it offers none.
+static int break_shader(hx_op *op, hx_spirv *module, uint32_t *words, mutation kind)
+{
+    static site s[4000];
+    const hx_spirv *m = hx_spirv_find(op->kernels[0].name);
+    int n = find_sites(m->words, m->n_words, s, HX_COUNT(s)), made = 0;
+    memcpy(words, m->words, m->n_words * 4);
+    for (int i = 0; i < n; i++)
+        if (s[i].kind == kind && ++made)
+            mutate(words, &s[i]);
+    *module = (hx_spirv){ m->name, words, m->n_words };
+    memset(op->kernels + 1, 0, sizeof op->kernels - sizeof *op->kernels);
+    op->kernels[0].module = module;
+    return made;
+}
+
+// Sums, products, indices, bounds and conditions: all of a kind wrong in a kernel is noticed.
+START_TEST(broken_shaders_fail)
+{
+    static const mutation kinds[] = { MUT_PLUS, MUT_INDEX, MUT_BRANCH };
+    hx_op op = *hx_op_find(shader_ops[_i]);
+    hx_spirv module;
+    hx_dev *d;
+    hx_lab *l;
+    if (hx_dev_open(&(hx_dev_params){ .select = "0", .no_cache = true }, &d))
+        return;                            // no Vulkan here: the host's lanes must do
+    ok(hx_lab_new(d, &l));
+    uint32_t *words = malloc(hx_spirv_find(op.kernels[0].name)->n_words * 4);
+    for (int k = 0; k < HX_COUNT(kinds); k++) {
+        bool seen = !break_shader(&op, &module, words, kinds[k]);
+        for (uint64_t i = 1; i <= 60 && !seen; i++) {
+            hx_sample s;
+            hx_opreport r;
+            ok(hx_sample_random(&op, i, &s));
+            seen = hx_lab_check(l, &op, 0, &s, i, &r) != HX_OK;
+        }
+        ck_assert_msg(seen, "%s: %s, and no case notices", op.name, mutation_names[kinds[k]]);
+    }
+    free(words);
+    hx_lab_free(&l);
+    hx_dev_close(&d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("opcheck");
     TCase *c = tcase_create("bugs");
     tcase_set_timeout(c, 120);
-    if (hx_dev_open(&(hx_dev_params){ .select = "host", .threads = 1 }, &dev) || hx_lab_new(dev, &lab))
+    if (hx_dev_open(&(hx_dev_params){ .select = "host", .threads = 1 }, &dev) || hx_lab_new(dev,
+        &lab))
         return 1;
     tcase_add_test(c, whole_ones_pass);
     tcase_add_loop_test(c, broken_ones_fail, 0, HX_COUNT(bugs));
     tcase_add_test(c, shrunk_and_repeated);
+    tcase_add_loop_test(c, broken_shaders_fail, 0, HX_COUNT(shader_ops));
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

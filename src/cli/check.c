@@ -19,13 +19,16 @@ typedef struct check_opts {
     bool quick, full;
     const char *profile, *json, *junit;
 } check_opts;
-#define O(type, member, def, lo, hi, help) { #member, type, offsetof(check_opts, member), def, lo, hi, help }
+#define O(type, member, def, lo, hi, help) \
+    { #member, type, offsetof(check_opts, member), def, lo, hi, help }
 static const hx_field check_fields[] = {
-    O(HX_I32, cases, "0", 0, 10000000, "random cases per operator, however long they take; 0: 200 or 5 seconds"),
+    O(HX_I32, cases, "0", 0, 10000000,
+        "random cases per operator, however long they take; 0: 200 or 5 seconds"),
     O(HX_BOOL, quick, "false", 0, 0, "under a minute: at most half a second per operator"),
     O(HX_BOOL, full, "false", 0, 0, "600 cases per operator, however long they take"),
     O(HX_I64, seed, "1", 0, 9e15, "of the first case; each has the next one"),
-    O(HX_STR, profile, "uniform", 0, 0, "numbers for SAMPLE: uniform normal ints mixed tiny huge zeros equal nan inf"),
+    O(HX_STR, profile, "uniform", 0, 0,
+        "numbers for SAMPLE: uniform normal ints mixed tiny huge zeros equal nan inf"),
     O(HX_STR, json, "", 0, 0, "write the results to this file, - for stdout"),
     O(HX_STR, junit, "", 0, 0, "write the results to this file as JUnit XML"),
     {0}
@@ -117,7 +120,8 @@ static void add_row_name(tally *t, const char *row)
 }
 
 // The first failure of an operator: made smaller, with the command that repeats it.
-static void note_failure(const work *w, hx_lab *l, const hx_op *op, hx_sample s, uint64_t seed, hx_result res, tally *t)
+static void note_failure(const work *w, hx_lab *l, const hx_op *op, hx_sample s, uint64_t seed,
+    hx_result res, tally *t)
 {
     if (t->failed++)
         return;
@@ -129,13 +133,15 @@ static void note_failure(const work *w, hx_lab *l, const hx_op *op, hx_sample s,
         if (hx_lab_check_rows(l, op, &s, seed, &r, &rows))
             snprintf(t->why, sizeof t->why, "%s", hx_last_message());
     }
-    snprintf(t->replay, sizeof t->replay, "htxvk check %s \"%s\" --seed %llu --profile %s%s%s", op->name, s.text,
+    snprintf(t->replay, sizeof t->replay, "htxvk check %s \"%s\" --seed %llu --profile %s%s%s",
+        op->name, s.text,
              (unsigned long long)seed, hx_profile_name(s.profile), w->selector ? " --device " : "",
              w->selector ? w->selector : "");
 }
 
 // One case: every kernel row that the device can run for this sample; the host has one way.
-static hx_result check_case(const work *w, hx_lab *l, const hx_op *op, const hx_sample *s, uint64_t seed, tally *t)
+static hx_result check_case(const work *w, hx_lab *l, const hx_op *op, const hx_sample *s,
+    uint64_t seed, tally *t)
 {
     hx_opreport r = {0};
     int rows = 0;
@@ -153,7 +159,8 @@ static hx_result check_case(const work *w, hx_lab *l, const hx_op *op, const hx_
     return HX_OK;
 }
 
-static hx_result check_gradient(const work *w, const hx_op *op, const hx_sample *s, uint64_t seed, tally *t)
+static hx_result check_gradient(const work *w, const hx_op *op, const hx_sample *s,
+    uint64_t seed, tally *t)
 {
     double worst = 0;
     hx_result r = hx_check_gradient(op, s, seed, &worst);
@@ -177,7 +184,8 @@ static hx_result check_op(const work *w, hx_lab *l, const hx_op *op, bool gradie
         s.profile = w->sample ? w->profile : HX_PROFILE_UNIFORM;
         if (!w->o->quick || i == 0)
             HX_TRY(check_case(w, l, op, &s, (uint64_t)w->o->seed + (uint64_t)i, t));
-        if (gradients && s.profile == HX_PROFILE_UNIFORM && (!w->o->quick || now() - start < w->seconds))
+        if (gradients && s.profile == HX_PROFILE_UNIFORM && (!w->o->quick ||
+            now() - start < w->seconds))
             HX_TRY(check_gradient(w, op, &s, (uint64_t)w->o->seed + (uint64_t)i, t));
     }
     start = now();
@@ -194,8 +202,10 @@ static void print_tally(const hx_op *op, const tally *t, bool gradients)
     char derivative[24] = "";
     if (gradients && op->vjp)
         snprintf(derivative, sizeof derivative, "%.0e", t->worst_gradient);
-    printf("  %-18s %5d %6d %6.0f%% %6.0f%% %8.1e %8s %6.1f  %-6s %s\n", op->name, t->cases, t->runs, 100 * t->worst,
-           100 * t->worst_l2, t->l2, derivative, t->seconds, t->failed ? "FAILED" : t->runs ? "ok" : "-", t->rows);
+    printf("  %-18s %5d %6d %6.0f%% %6.0f%% %8.1e %8s %6.1f  %-6s %s\n", op->name, t->cases,
+        t->runs, 100 * t->worst,
+           100 * t->worst_l2, t->l2, derivative, t->seconds, t->failed ? "FAILED" : t->runs
+               ? "ok" : "-", t->rows);
     if (t->failed)
         printf("    %s\n    %s\n", t->why, t->replay);
     fflush(stdout);
@@ -203,8 +213,10 @@ static void print_tally(const hx_op *op, const tally *t, bool gradients)
 
 static void put_result(const work *w, const hx_op *op, const tally *t)
 {
-    json_t *j = json_pack("{ss si si sf sf sf sf sf ss sb}", "op", op->name, "cases", t->cases, "runs", t->runs, "worst", t->worst,
-        "worst_l2", t->worst_l2, "l2", t->l2, "d_error", t->worst_gradient, "seconds", t->seconds, "rows", t->rows, "ok", !t->failed);
+    json_t *j = json_pack("{ss si si sf sf sf sf sf ss sb}", "op", op->name, "cases", t->cases,
+        "runs", t->runs, "worst", t->worst,
+        "worst_l2", t->worst_l2, "l2", t->l2, "d_error", t->worst_gradient, "seconds",
+            t->seconds, "rows", t->rows, "ok", !t->failed);
     if (j && t->failed) {
         json_object_set_new(j, "message", json_string(t->why));
         json_object_set_new(j, "replay", json_string(t->replay));
@@ -340,7 +352,8 @@ static hx_result check_all(work *w, json_t *devices)
 static void put_xml(FILE *f, const char *text)
 {
     for (; text && *text; text++) {
-        const char *e = *text == '&' ? "&amp;" : *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '"' ? "&quot;" : NULL;
+        const char *e = *text == '&' ? "&amp;" : *text == '<' ? "&lt;" : *text == '>' ? "&gt;"
+            : *text == '"' ? "&quot;" : NULL;
         if (e)
             fputs(e, f);
         else
@@ -363,7 +376,8 @@ static hx_result write_junit(const json_t *j, const char *path)
         fputs("\">\n", f);
         json_array_foreach(json_object_get(d, "results"), k, o) {
             const char *why = json_string_value(json_object_get(o, "message"));
-            fprintf(f, "  <testcase classname=\"htxvk.check\" name=\"%s\" time=\"%.3f\"", json_string_value(json_object_get(o, "op")),
+            fprintf(f, "  <testcase classname=\"htxvk.check\" name=\"%s\" time=\"%.3f\"",
+                json_string_value(json_object_get(o, "op")),
                     json_number_value(json_object_get(o, "seconds")));
             if (why) {
                 fputs("><failure message=\"", f);
@@ -379,7 +393,8 @@ static hx_result write_junit(const json_t *j, const char *path)
     }
     fputs("</testsuites>\n", f);
     bool bad = ferror(f);
-    return fclose(f) || bad ? hx_fail(HX_E_IO, "%s could not be written whole [E-IO-WRITE]", path) : HX_OK;
+    return fclose(f) || bad ? hx_fail(HX_E_IO, "%s could not be written whole [E-IO-WRITE]",
+        path) : HX_OK;
 }
 
 static hx_result run(hx_cli *c)
@@ -404,8 +419,8 @@ static hx_result run(hx_cli *c)
 HX_CMD(check, .args = "[OPERATOR|MODEL]... [SAMPLE] [--device SEL|all] [--quick|--full]",
        .help = "compare every operator, derivative and model with fp64 references on your devices",
        .opts = check_fields, .opts_size = sizeof(check_opts), .max_args = 1000, .run = run,
-       .more = "OPERATOR or MODEL may be a pattern such as 'attn*'; SAMPLE, such as \"R=33 C=257 -b\",\n"
-               "is one case. Other cases are random: shapes, attributes, optional arguments, row\n"
-               "distances, kinds of numbers. A failure is made smaller and printed with the command\n"
-               "that repeats it. Exit code 0: all agree, 8: something does not.\n"
+       .more = "OPERATOR or MODEL may be a pattern such as 'attn*'; SAMPLE, such as\n"
+               "\"R=33 C=257 -b\", is one case. Others are random: shapes, attributes, optional\n"
+               "arguments, row distances, kinds of numbers. A failure is made smaller and\n"
+               "printed with the command that repeats it. Exit code 0: all agree, 8: not.\n"
                "With --precision bf16, the kernels for matrix units too, and no models.\n");

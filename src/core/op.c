@@ -41,7 +41,8 @@ static hx_result note_dims(const hx_op *op, hx_sig *s, const char *expr)
         }
         if (!find_attr(op, p, n) && find_dim(s, p, n) < 0) {
             if (s->n_dim == HX_MAX_DIMS)
-                return hx_fail(HX_E_INTERNAL, "%s: more than %d dims [E-SIG]", op->name, HX_MAX_DIMS);
+                return hx_fail(HX_E_INTERNAL, "%s: more than %d dims [E-SIG]", op->name,
+                    HX_MAX_DIMS);
             snprintf(s->dim[s->n_dim++], sizeof s->dim[0], "%.*s", (int)n, p);
         }
         p += n;
@@ -61,7 +62,8 @@ static hx_result parse_arg(const hx_op *op, hx_sig *s, int i, const char **text)
     for (p = open + 1; p < close;) {
         size_t len = strcspn(p, ",]");
         if (s->rank[i] == HX_MAX_RANK)
-            return hx_fail(HX_E_INTERNAL, "%s: %s has too many dimensions [E-SIG]", op->name, s->name[i]);
+            return hx_fail(HX_E_INTERNAL, "%s: %s has too many dimensions [E-SIG]", op->name,
+                s->name[i]);
         char *shape = s->shape[i][s->rank[i]++];
         snprintf(shape, sizeof s->shape[0][0], "%.*s", (int)len, p);
         HX_TRY(note_dims(op, s, shape));
@@ -86,7 +88,8 @@ hx_result hx_sig_parse(const hx_op *op, hx_sig *s)
             (*(outputs ? &s->n_out : &s->n_in))++;
         }
     }
-    return s->n_out ? HX_OK : hx_fail(HX_E_INTERNAL, "%s: no output in '%s' [E-SIG]", op->name, op->sig);
+    return s->n_out ? HX_OK : hx_fail(HX_E_INTERNAL, "%s: no output in '%s' [E-SIG]", op->name,
+        op->sig);
 }
 
 // signatures of the registry, parsed the first time that any is asked for
@@ -108,7 +111,8 @@ const hx_sig *hx_sig_of(const hx_op *op)
         if (hx_ops[i] == op)
             return parsed[i].n_out ? &parsed[i] : NULL;
     for (int i = 0; parsed && i < hx_n_ops; i++)
-        if (hx_ops[i]->sig && hx_ops[i]->sig == op->sig && hx_ops[i]->attrs == op->attrs && parsed[i].n_out)
+        if (hx_ops[i]->sig && hx_ops[i]->sig == op->sig && hx_ops[i]->attrs == op->attrs &&
+            parsed[i].n_out)
             return &parsed[i];
     return NULL;
 }

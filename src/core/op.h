@@ -90,8 +90,8 @@ struct hx_op {
                                            // given unless named after '-': "R=3 C=5 -b -h"
     const char *wrong;                     // "R=3 C=5 g=[4]: argument g does not fit"
     const char *bench;
-    // For random samples: words such as "D=heads..heads*64:heads" (range and step), "K=8|33", set in
-    // this order after all other sizes; "-huge" rules a profile of opcheck.h out. NULL: any sizes.
+    // For random samples: words such as "D=heads..heads*64:heads" (range and step), "K=8|33", set
+    // in this order after all other sizes; "-huge" rules a profile of opcheck.h out. NULL: any sizes.
     const char *fuzz;
     // Expression: 1 differences, sums and products only, so that small integers give exact results;
     // 3 the same without minus signs; 2 moves bits; 0 or less: none of these.
@@ -122,7 +122,7 @@ extern const int hx_n_spirvs;
 const hx_spirv *hx_spirv_find(const char *name);
 
 hx_result hx_sig_parse(const hx_op *op, hx_sig *out);
-// Parsed once, kept for the process; NULL if malformed. A copy of an operator has that of the original.
+// Parsed once, kept for the process; NULL if malformed. A copy of an operator has the original's.
 const hx_sig *hx_sig_of(const hx_op *op);
 int       hx_sig_arg(const hx_sig *s, const char *name);       // -1 if there is none
 // Value of an expression over dims and attributes; '/' rounds up.

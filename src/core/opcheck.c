@@ -44,7 +44,8 @@ static hx_result by_vjp(const hx_problem *p, real *const *w, real **grad)
     hx_t seed[HX_MAX_ARGS] = {0}, d[HX_MAX_ARGS] = {0};
     for (int k = 0; k < p->sig->n_out && !e; k++)
         if (w[k])
-            seed[k] = hx_external(r.t, HX_INPUT, k * ((int64_t)1 << 36), false, p->sig->rank[p->sig->n_in + k],
+            seed[k] = hx_external(r.t, HX_INPUT, k * ((int64_t)1 << 36), false,
+                p->sig->rank[p->sig->n_in + k],
                                   p->shape[p->sig->n_in + k]);
     for (int k = 0; k < p->sig->n_in; k++)
         n.want[k] = p->a[k] && !(p->sig->flags[k] & HX_ARG_INT);
@@ -88,7 +89,8 @@ static hx_result compare(const hx_problem *p, real *const *w, real *const *grad,
             double e = fabs(fd - grad[k][j]) / fmax(1, fabs(fd));
             *worst = fmax(*worst, e);
             if (!(e < 1e-7))
-                return hx_fail(HX_E_CHECK, "%s [%s]: d%s[%lld] is %.12g, differences say %.12g [E-GRADIENT]",
+                return hx_fail(HX_E_CHECK,
+                    "%s [%s]: d%s[%lld] is %.12g, differences say %.12g [E-GRADIENT]",
                     p->op->name, p->s->text, p->sig->name[k], (long long)j, grad[k][j], fd);
         }
     }
@@ -150,6 +152,7 @@ hx_result hx_check_wrong(const hx_op *op, const hx_sample *s)
     char message[512];
     snprintf(message, sizeof message, "%s", e ? hx_last_message() : "no failure");
     hx_tape_free(&t);
-    return said ? HX_OK : hx_fail(HX_E_CHECK, "%s [%s]: should fail with '%s': %s [E-WRONG]", op->name,
+    return said ? HX_OK : hx_fail(HX_E_CHECK, "%s [%s]: should fail with '%s': %s [E-WRONG]",
+        op->name,
         s->text, s->says, message);
 }

@@ -33,7 +33,7 @@ typedef struct hx_sample {
     int64_t  odd_shape[HX_MAX_RANK];
     int      odd_rank;
     hx_profile profile;
-    bool     random_layout;                // offsets, row distances and aliases follow from the seed
+    bool     random_layout;                // offsets, row distances, aliases by the seed
     char     text[192], says[96];          // the sample; what follows ':' in a wrong one
 } hx_sample;
 // Reads sample number i of a list separated by ';'. HX_E_USAGE past the end or when malformed.

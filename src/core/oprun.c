@@ -220,7 +220,8 @@ static hx_result rest_unchanged(bench *b, const hx_opreport *report)
     for (int k = 0; k < p->n_arg; k++) {
         int64_t j = w - b->lay[k].at / 4;
         if (hx_given(p, k) && j >= -GUARD && j < b->lay[k].elems + GUARD)
-            return hx_fail(HX_E_CHECK, "%s [%s] %s: word %lld of %s was overwritten, outside of the "
+            return hx_fail(HX_E_CHECK,
+                "%s [%s] %s: word %lld of %s was overwritten, outside of the "
                 "outputs' elements [E-GUARD]", p->op->name, p->s->text, report->row,
                 (long long)(j - b->lay[k].off), p->sig->name[k]);
     }
@@ -315,7 +316,8 @@ static bool acceptable(const bench *b, const yardstick *y, double got, double re
         return true;
     if (b->exact > 0 && p->s->profile == HX_PROFILE_INTS)
         return false;
-    double own = mag > 0 ? hx_tolerance(p->op, p->s->dim, p->s->attrs, mag) * y->steady + 0x1p-125 : INFINITY;
+    double own = mag > 0 ? hx_tolerance(p->op, p->s->dim, p->s->attrs,
+        mag) * y->steady + 0x1p-125 : INFINITY;
     return fabs(got - ref) <= fmin(y->tol, own);
 }
 
@@ -333,11 +335,15 @@ static hx_result close_enough(bench *b, int k, hx_opreport *report)
         memcpy(&f, &word, 4);
         double got = is_int ? (int32_t)word : f, ref = refs[i], err = fabs(got - ref);
         if (word == POISON && !is_int)
-            return hx_fail(HX_E_CHECK, "%s [%s] %s: %s[%lld] was not written, or made of what was not "
-                "[E-UNWRITTEN]", p->op->name, p->s->text, report->row, p->sig->name[k], (long long)i);
+            return hx_fail(HX_E_CHECK,
+                "%s [%s] %s: %s[%lld] was not written, or made of what was not "
+                "[E-UNWRITTEN]", p->op->name, p->s->text, report->row, p->sig->name[k],
+                    (long long)i);
         if (!acceptable(b, &y, got, ref, mags ? fabs(mags[i]) : 0))
-            return hx_fail(HX_E_CHECK, "%s [%s] %s: %s[%lld] is %.9g, the reference %.9g, allowed error "
-                "%.2g [E-VALUE]", p->op->name, p->s->text, report->row, p->sig->name[k], (long long)i,
+            return hx_fail(HX_E_CHECK,
+                "%s [%s] %s: %s[%lld] is %.9g, the reference %.9g, allowed error "
+                "%.2g [E-VALUE]", p->op->name, p->s->text, report->row, p->sig->name[k],
+                    (long long)i,
                 got, ref, y.tol);
         if (!isfinite(ref) || !isfinite(got) || fabs(ref) > 1e38)
             continue;
@@ -349,7 +355,8 @@ static hx_result close_enough(bench *b, int k, hx_opreport *report)
         report->l2 = fmax(report->l2, l2);
     report->worst_l2 = fmax(report->worst_l2, l2 / y.limit);
     if (!(l2 <= y.limit) && sqrt(err2) > 0x1p-120 && p->count[k] > 1)
-        return hx_fail(HX_E_CHECK, "%s [%s] %s: %s is off by %.2g relative L2, allowed %.2g [E-VALUE]",
+        return hx_fail(HX_E_CHECK,
+            "%s [%s] %s: %s is off by %.2g relative L2, allowed %.2g [E-VALUE]",
             p->op->name, p->s->text, report->row, p->sig->name[k], l2, y.limit);
     return HX_OK;
 }
@@ -363,7 +370,8 @@ static hx_result judge(bench *b, hx_opreport *report)
             HX_TRY(close_enough(b, k, report));
     HX_TRY(bench_run(b, b->again));
     if (memcmp(b->got, b->again, (size_t)b->bytes))
-        return hx_fail(HX_E_CHECK, "%s [%s] %s: two runs differ in their bits [E-BITS]", p->op->name,
+        return hx_fail(HX_E_CHECK, "%s [%s] %s: two runs differ in their bits [E-BITS]",
+            p->op->name,
             p->s->text, report->row);
     return HX_OK;
 }
@@ -452,7 +460,8 @@ static void row_done(bench *b)
     b->bytes = 0;
 }
 
-static hx_result bench_problem(bench *b, hx_lab *l, const hx_op *op, const hx_sample *s, uint64_t seed)
+static hx_result bench_problem(bench *b, hx_lab *l, const hx_op *op, const hx_sample *s,
+    uint64_t seed)
 {
     *b = (bench){ .lab = l };
     HX_TRY(hx_problem_init(&b->p, op, s, seed));
@@ -517,7 +526,8 @@ static bool still_fails(hx_lab *l, const hx_op *op, hx_sample *s, uint64_t seed,
 
 // Tries smaller values for one number: 1, half, one less.
 static bool smaller(hx_lab *l, const hx_op *op, hx_sample *s, uint64_t seed, int *runs,
-                    void (*set)(const hx_op *op, hx_sample *s, int i, int64_t v), int i, int64_t now)
+                    void (*set)(const hx_op *op, hx_sample *s, int i, int64_t v), int i,
+                        int64_t now)
 {
     int64_t next[3] = { 1, now / 2, now - 1 };
     for (int k = 0; k < 3; k++) {

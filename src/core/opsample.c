@@ -54,7 +54,8 @@ static hx_result one_word(const hx_op *op, const hx_sig *sig, const char *word, 
         return HX_OK;
     }
     if (!eq)
-        return hx_fail(HX_E_USAGE, "%s: '%s' in a sample is no NAME=VALUE [E-SAMPLE]", op->name, word);
+        return hx_fail(HX_E_USAGE, "%s: '%s' in a sample is no NAME=VALUE [E-SAMPLE]", op->name,
+            word);
     if (eq[1] == '[' && arg >= 0) {
         s->odd_arg = arg;
         return odd_shape(eq + 1, s);
@@ -93,7 +94,8 @@ hx_result hx_sample_read(const hx_op *op, const char *list, int i, hx_sample *s)
         HX_TRY(one_word(op, sig, w, s));
     for (int d = 0; d < sig->n_dim && !*s->says; d++)
         if (s->dim[d] < 1)
-            return hx_fail(HX_E_USAGE, "%s: sample '%s' leaves %s unset [E-SAMPLE]", op->name, s->text, sig->dim[d]);
+            return hx_fail(HX_E_USAGE, "%s: sample '%s' leaves %s unset [E-SAMPLE]", op->name,
+                s->text, sig->dim[d]);
     return HX_OK;
 }
 
@@ -121,7 +123,11 @@ void hx_sample_say(const hx_op *op, hx_sample *s)
 // ---- random samples ----------------------------------------------------------------------
 
 enum { MOST_ELEMS = 60000, MOST_FLOPS = 1500000 };    // a case takes about a millisecond
-typedef struct { const hx_op *op; const hx_sig *sig; hx_sample *s; uint64_t state; int tries; } dice;
+typedef struct {
+    const hx_op *op; const hx_sig *sig; hx_sample *s;
+    uint64_t state;
+    int tries;
+} dice;
 
 static uint64_t roll(dice *d, uint64_t n) { return n ? (hx_mix(&d->state) >> 16) % n : 0; }
 
@@ -270,7 +276,8 @@ static bool small_enough(const hx_op *op, const hx_sample *s)
     int64_t elems = 0;
     for (int k = 0; k < sig->n_in + sig->n_out; k++)
         elems += hx_arg_count(op, s->dim, s->attrs, k);
-    return elems <= MOST_ELEMS && (!op->flops || hx_eval(op->flops, op, s->dim, s->attrs) <= MOST_FLOPS);
+    return elems <= MOST_ELEMS && (!op->flops || hx_eval(op->flops, op, s->dim,
+        s->attrs) <= MOST_FLOPS);
 }
 
 hx_result hx_sample_random(const hx_op *op, uint64_t seed, hx_sample *s)

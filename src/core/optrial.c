@@ -117,7 +117,8 @@ hx_result hx_trial_init(hx_trial *r, const hx_problem *p)
         if (out)
             r->y[k - p->sig->n_in] = HX_WANT(r->t);
         else
-            r->x[k] = hx_external(r->t, HX_PARAM, k * ((int64_t)1 << 36), p->sig->flags[k] & HX_ARG_INT,
+            r->x[k] = hx_external(r->t, HX_PARAM, k * ((int64_t)1 << 36),
+                p->sig->flags[k] & HX_ARG_INT,
                                   p->sig->rank[k], p->shape[k]);
     }
     hx_apply(p->op, p->s->attrs, r->x, r->y);

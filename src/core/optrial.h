@@ -26,7 +26,8 @@ void      hx_problem_done(hx_problem *p);  // also after a failed init
 static inline bool hx_given(const hx_problem *p, int k) { return !(p->s->left_out >> k & 1); }
 
 // The operator on a tape of its own; y[] are its outputs.
-typedef struct hx_trial { hx_tape *t; hx_interp *in; hx_t x[HX_MAX_ARGS], y[HX_MAX_ARGS]; } hx_trial;
+typedef struct hx_trial { hx_tape *t; hx_interp *in; hx_t x[HX_MAX_ARGS],
+    y[HX_MAX_ARGS]; } hx_trial;
 hx_result hx_trial_init(hx_trial *r, const hx_problem *p);
 void      hx_trial_done(hx_trial *r);
 // The reference on the inputs as they are, or on others like them: absolute values; random signs
