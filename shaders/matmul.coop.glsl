@@ -32,9 +32,9 @@ const uint EB = BK / 8, RB = BN;
 const uint EB = BN / 8, RB = BK;
 #endif
 const uint LA = EA + 1, LB = EB + 1, NA = EA * RA / THREADS, NB = EB * RB / THREADS;
-const uint LS = WN / 4 + 1;
-shared uvec4 sa[RA * LA], sb[RB * LB];
-shared vec4 strip[SUBGROUPS * MM * LS];
+// afterwards the same memory is a strip of sums for every subgroup
+const uint LS = WN / 4 + 1, SB = RA * LA, STAGED = SB + RB * LB, STRIPS = SUBGROUPS * MM * LS;
+shared uvec4 sm[STAGED > STRIPS ? STAGED : STRIPS];
 
 uvec4 eight(vec4 lo, vec4 hi)
 {
@@ -104,11 +104,11 @@ void matmul(uint M, uint N, uint K)
             barrier();
             [[unroll]] for (uint i = 0; i < NA; i++) {
                 uint e = t + i * THREADS;
-                sa[e / EA * LA + e % EA] = eight(next_a[2 * i], next_a[2 * i + 1]);
+                sm[e / EA * LA + e % EA] = eight(next_a[2 * i], next_a[2 * i + 1]);
             }
             [[unroll]] for (uint i = 0; i < NB; i++) {
                 uint e = t + i * THREADS;
-                sb[e / EB * LB + e % EB] = eight(next_b[2 * i], next_b[2 * i + 1]);
+                sm[SB + e / EB * LB + e % EB] = eight(next_b[2 * i], next_b[2 * i + 1]);
             }
             barrier();
         }
@@ -148,19 +148,19 @@ void matmul(uint M, uint N, uint K)
             coopmat<ELEM, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;
             [[unroll]] for (uint i = 0; i < WM / MM; i++) {
 #if A_BY_K
-                coopMatLoad(a[i], sa, (wm + i * MM) * LA + k / 8, LA,
+                coopMatLoad(a[i], sm, (wm + i * MM) * LA + k / 8, LA,
                             gl_CooperativeMatrixLayoutRowMajor);
 #else
-                coopMatLoad(a[i], sa, k * LA + (wm + i * MM) / 8, LA,
+                coopMatLoad(a[i], sm, k * LA + (wm + i * MM) / 8, LA,
                             gl_CooperativeMatrixLayoutColumnMajor);
 #endif
             }
             [[unroll]] for (uint j = 0; j < WN / MN; j++) {
 #if B_BY_K
-                coopMatLoad(b, sb, (wn + j * MN) * LB + k / 8, LB,
+                coopMatLoad(b, sm, SB + (wn + j * MN) * LB + k / 8, LB,
                             gl_CooperativeMatrixLayoutColumnMajor);
 #else
-                coopMatLoad(b, sb, k * LB + (wn + j * MN) / 8, LB,
+                coopMatLoad(b, sm, SB + k * LB + (wn + j * MN) / 8, LB,
                             gl_CooperativeMatrixLayoutRowMajor);
 #endif
                 [[unroll]] for (uint i = 0; i < WM / MM; i++)
@@ -172,16 +172,17 @@ void matmul(uint M, uint N, uint K)
     // MM rows at a time through shared memory, where every sum has its place
     bool fours = FOURS;
     uint own = gl_SubgroupID * MM * LS, lane = gl_SubgroupInvocationID;
+    barrier();                             // what was staged has been used
     [[unroll]] for (uint i = 0; i < WM / MM; i++) {
         subgroupBarrier();                 // the last rows have been read
         [[unroll]] for (uint j = 0; j < WN / MN; j++)
-            coopMatStore(s[i * (WN / MN) + j], strip, own + j * (MN / 4), LS,
+            coopMatStore(s[i * (WN / MN) + j], sm, own + j * (MN / 4), LS,
                          gl_CooperativeMatrixLayoutRowMajor);
         subgroupBarrier();
         [[unroll]] for (uint j = 0; j < MM * WN / 4 / LANES; j++) {
             uint e = lane + j * LANES, row = e / (WN / 4), col = e % (WN / 4);
             uint m = m0 + wm + i * MM + row, n = n0 + wn + col * 4;
-            vec4 v = strip[own + row * LS + col];
+            vec4 v = uintBitsToFloat(sm[own + row * LS + col]);
             if (m < M && fours) {
                 if (n < N)
                     PUT4(m, n, v);

@@ -6,7 +6,7 @@
 
 enum { R, I, O };                          // dims
 enum { X, W, B, RES, Y, H };               // arguments
-extern const hx_op hx_op_linear, hx_op_act, hx_op_act_bwd, hx_op_matmul_nn, hx_op_matmul_tn;
+extern const hx_op hx_op_linear, hx_op_act, hx_op_act_bwd, hx_op_matmul_nn;
 
 static void linear_ref(const hx_ref *r)
 {
@@ -59,7 +59,7 @@ static void linear_vjp(const hx_node *n, hx_t *d)
         if (n->want[X])
             d[X] = product(&hx_op_matmul_nn, dh, n->arg[W]);
         if (n->want[W])
-            d[W] = product(&hx_op_matmul_tn, dh, n->arg[X]);
+            d[W] = t_matmul_tn(dh, n->arg[X]);
         if (n->want[B])
             d[B] = t_colsum(dh);
     }

@@ -7,6 +7,7 @@
 typedef enum { HX_ACT_NONE, HX_ACT_GELU, HX_ACT_SILU } hx_act;   // exact (erf) GELU
 // y = act(x w^T + b) + r;  x[..,I] w[O,I] b[O]|NONE r[..,O]|NONE -> [..,O]
 hx_t t_linear(hx_t x, hx_t w, hx_t b, hx_act act, hx_t r);
+hx_t t_matmul_tn(hx_t a, hx_t b);          // a^T b, long sums in parts;  a[K,M] b[K,N] -> [M,N]
 hx_t t_add(hx_t x, hx_t y);                // any one shape
 hx_t t_scale(hx_t x, float s);             // s x
 hx_t t_axpy(hx_t x, hx_t y, float s);      // s x + y

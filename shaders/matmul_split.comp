@@ -1,0 +1,15 @@
+#version 460
+// p_s = a^T b over the s-th part of the rows    a tile per workgroup: matmul.glsl
+#extension GL_GOOGLE_include_directive : require
+#include "hx.glsl"
+#include "matmul_split.glsl"
+IN(0, a);  IN(1, b);  OUT(2, p);
+
+void put(uint m, uint n, float s) { p[SUM_AT(m, n)] = s; }
+
+#define A_BY_K false
+#define B_BY_K false
+#define PUT put
+#include "matmul.glsl"
+
+MAIN
