@@ -19,8 +19,8 @@ layout(constant_id = 6) const uint MM = 16;
 layout(constant_id = 7) const uint MN = 16;
 layout(constant_id = 8) const uint MK = 16;
 const uint SUBGROUPS = BM / WM * (BN / WN), LANES = THREADS / SUBGROUPS;
-// staged in eights: rows of the direction that lies together in memory, and 16 bytes more, so that
-// the rows of a matrix lie in different banks
+// Staged twice, so that one half is filled while the other is read. In eights: rows of the direction
+// that lies together in memory, and 16 bytes more, so that rows of a matrix lie in different banks
 #if A_BY_K
 const uint EA = BK / 8, RA = BM;
 #else
@@ -34,7 +34,7 @@ const uint EB = BN / 8, RB = BK;
 const uint LA = EA + 1, LB = EB + 1, NA = EA * RA / THREADS, NB = EB * RB / THREADS;
 // afterwards the same memory is a strip of sums for every subgroup
 const uint LS = WN / 4 + 1, SB = RA * LA, STAGED = SB + RB * LB, STRIPS = SUBGROUPS * MM * LS;
-shared uvec4 sm[STAGED > STRIPS ? STAGED : STRIPS];
+shared uvec4 sm[2 * STAGED > STRIPS ? 2 * STAGED : STRIPS];
 
 uvec4 eight(vec4 lo, vec4 hi)
 {
@@ -100,15 +100,15 @@ void matmul(uint M, uint N, uint K)
     vec4 next_a[2 * NA], next_b[2 * NB];
     for (uint k0 = 0; k0 < K + BK; k0 += BK) {
         // what was fetched in the last round becomes shared; nothing yet in the first one
+        uint slot = k0 / BK % 2 * STAGED;
         if (k0 > 0) {
-            barrier();
             [[unroll]] for (uint i = 0; i < NA; i++) {
                 uint e = t + i * THREADS;
-                sm[e / EA * LA + e % EA] = eight(next_a[2 * i], next_a[2 * i + 1]);
+                sm[slot + e / EA * LA + e % EA] = eight(next_a[2 * i], next_a[2 * i + 1]);
             }
             [[unroll]] for (uint i = 0; i < NB; i++) {
                 uint e = t + i * THREADS;
-                sm[SB + e / EB * LB + e % EB] = eight(next_b[2 * i], next_b[2 * i + 1]);
+                sm[slot + SB + e / EB * LB + e % EB] = eight(next_b[2 * i], next_b[2 * i + 1]);
             }
             barrier();
         }
@@ -148,19 +148,19 @@ void matmul(uint M, uint N, uint K)
             coopmat<ELEM, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;
             [[unroll]] for (uint i = 0; i < WM / MM; i++) {
 #if A_BY_K
-                coopMatLoad(a[i], sm, (wm + i * MM) * LA + k / 8, LA,
+                coopMatLoad(a[i], sm, slot + (wm + i * MM) * LA + k / 8, LA,
                             gl_CooperativeMatrixLayoutRowMajor);
 #else
-                coopMatLoad(a[i], sm, k * LA + (wm + i * MM) / 8, LA,
+                coopMatLoad(a[i], sm, slot + k * LA + (wm + i * MM) / 8, LA,
                             gl_CooperativeMatrixLayoutColumnMajor);
 #endif
             }
             [[unroll]] for (uint j = 0; j < WN / MN; j++) {
 #if B_BY_K
-                coopMatLoad(b, sm, SB + (wn + j * MN) * LB + k / 8, LB,
+                coopMatLoad(b, sm, slot + SB + (wn + j * MN) * LB + k / 8, LB,
                             gl_CooperativeMatrixLayoutColumnMajor);
 #else
-                coopMatLoad(b, sm, SB + k * LB + (wn + j * MN) / 8, LB,
+                coopMatLoad(b, sm, slot + SB + k * LB + (wn + j * MN) / 8, LB,
                             gl_CooperativeMatrixLayoutRowMajor);
 #endif
                 [[unroll]] for (uint i = 0; i < WM / MM; i++)
@@ -179,8 +179,9 @@ void matmul(uint M, uint N, uint K)
             coopMatStore(s[i * (WN / MN) + j], sm, own + j * (MN / 4), LS,
                          gl_CooperativeMatrixLayoutRowMajor);
         subgroupBarrier();
-        [[unroll]] for (uint j = 0; j < MM * WN / 4 / LANES; j++) {
-            uint e = lane + j * LANES, row = e / (WN / 4), col = e % (WN / 4);
+        // a loop: unrolled activations would not fit into the caches of instructions
+        [[dont_unroll]] for (uint e = lane; e < MM * WN / 4; e += LANES) {
+            uint row = e / (WN / 4), col = e % (WN / 4);
             uint m = m0 + wm + i * MM + row, n = n0 + wn + col * 4;
             vec4 v = uintBitsToFloat(sm[own + row * LS + col]);
             if (m < M && fours) {
