@@ -10,7 +10,7 @@ build() {
     shift
     if [ ! -f "$dir/build.ninja" ]; then
         meson setup "$dir" "${options[@]}" || return
-    elif [ build/toolchain/glslc -nt "$dir/build.ninja" ] || [ build/swiftshader -nt "$dir/build.ninja" ]; then
+    elif [ build/toolchain/glslc -nt "$dir/build.ninja" ]; then
         meson setup --reconfigure "$dir" || return
     fi
     ninja -C "$dir" "$@"

@@ -34,7 +34,7 @@ sanitizers() {
     build build-asan -Db_sanitize=address,undefined -Db_lundef=false --
 }
 if sanitizers; then
-    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+    UBSAN_OPTIONS=halt_on_error=1 \
         lane sanitizers build-asan --timeout-multiplier 10
 else
     count fail "sanitizers: build"
