@@ -85,7 +85,8 @@ def htxvk_step(o, case, device):
     with tempfile.NamedTemporaryFile('w', suffix='.yaml') as f:
         json.dump(config(case), f)
         f.flush()
-        run = subprocess.run([o.htxvk, 'bench', '--config', f.name, '--device', device, '--reps', str(o.reps),
+        run = subprocess.run([o.htxvk, 'bench', '--config', f.name, '--device', device,
+                              '--precision', o.precision, '--reps', str(o.reps),
                               '--threads', str(o.threads), '--json', '-'], capture_output=True, text=True)
     if run.returncode:
         sys.exit(run.stderr)
@@ -139,6 +140,7 @@ def main():
     p.add_argument('--threads', type=int, default=2)
     p.add_argument('--device', action='append')
     p.add_argument('--case', action='append', choices=CASES)
+    p.add_argument('--precision', default='fp32', help='of htxvk; PyTorch computes fp32')
     p.add_argument('--reps', type=int, default=5)
     p.add_argument('--attention', action='store_true')
     o = p.parse_args()
