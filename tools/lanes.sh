@@ -3,11 +3,11 @@ swiftshader=$PWD/build/swiftshader/vk_swiftshader_icd.json
 
 # every operator at the other vector widths of lavapipe, and on the smallest device there is
 for width in 128 512; do
-    LP_NATIVE_VECTOR_WIDTH=$width lane "width-$width" build --suite op --timeout-multiplier 4
+    LP_NATIVE_VECTOR_WIDTH=$width lane "width-$width" build --suite op
 done
 if [ -f "$swiftshader" ]; then
     VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader \
-        lane swiftshader build --suite op --timeout-multiplier 4
+        lane swiftshader build --suite op
 else
     count skip swiftshader
 fi
@@ -34,8 +34,8 @@ sanitizers() {
     build build-asan -Db_sanitize=address,undefined -Db_lundef=false --
 }
 if sanitizers; then
-    UBSAN_OPTIONS=halt_on_error=1 \
-        lane sanitizers build-asan --timeout-multiplier 10
+    CK_TIMEOUT_MULTIPLIER=20 UBSAN_OPTIONS=halt_on_error=1 \
+        lane sanitizers build-asan --timeout-multiplier 20
 else
     count fail "sanitizers: build"
 fi
