@@ -115,7 +115,7 @@ def htxvk_op(o, device, op, sample):
 def htxvk_attention(o, device, tokens):
     """Queries and keys turned, attention, its gradient in three kernels, gradients turned back."""
     D = HEADS * WIDTH
-    rule = 'B=2 T=%d D=%d heads=%d w=%d' % (tokens, D, HEADS, WINDOW)
+    rule = 'B=2 N=%d M=%d D=%d heads=%d w=%d' % (tokens, tokens, D, HEADS, WINDOW)
     turn = 'B=2 T=%d D=%d P=%d K=%d heads=%d' % (tokens, D, tokens, WIDTH, HEADS)
     return 4 * htxvk_op(o, device, 'rotary', turn) + sum(
         htxvk_op(o, device, op, rule) for op in ['attn_band', 'attn_band_dq', 'attn_band_dkv']) + \
