@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "../../runtime/clock.h"
 #include "../../runtime/file.h"
 #include "../core/opcheck.h"
 #include "../train/rig.h"
@@ -39,13 +39,6 @@ typedef struct result {
     char sample[128], row[64];
     double ms, gflops, gbs;
 } result;
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
 
 // ---- operators ----------------------------------------------------------------------------
 
@@ -320,10 +313,10 @@ static hx_result time_steps(hx_engine *e, const int32_t *ids, int reps, double *
     HX_TRY(hx_engine_result(e, &l));
     HX_TRY(hx_engine_step(e, 2, 1e-4, ids));
     for (int i = 0; i < reps; i++) {
-        double mark = now_ms();
+        double mark = hx_now_ms();
         HX_TRY(hx_engine_step(e, i + 3, 1e-4, ids));
         HX_TRY(hx_engine_result(e, &l));
-        ms[i] = now_ms() - mark;
+        ms[i] = hx_now_ms() - mark;
     }
     return hx_engine_result(e, &l);
 }

@@ -1,10 +1,10 @@
 // engine.c - the step: passes over micro-batches and the optimizer's tape, recorded for two slots.
+#include "../../runtime/clock.h"
 #include "engine.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SLOTS = 2 };
 
@@ -345,19 +345,12 @@ static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *i
     return hx_memory_write(&q->input, e->k.accumulate * input_bytes(e), v, sizeof v);
 }
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
 // The first cut is a guess from the kind of device. The fastest of the first steps tells how long
 // a step takes: up to HX_SUBMIT_MS it is one submit from then on, else pieces of about that length.
 static void measure(hx_engine *e, const slot *q)
 {
     enum { STEPS = 3 };
-    double end = now_ms(), ms = end - fmax(q->start_ms, e->last_end_ms);
+    double end = hx_now_ms(), ms = end - fmax(q->start_ms, e->last_end_ms);
     e->last_end_ms = end;
     if (e->cut <= 0 || e->measured == STEPS)
         return;
@@ -377,7 +370,7 @@ hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *i
         HX_TRY(record_slot(e, q, e->cut));
     q->step = step;
     HX_TRY(write_inputs(e, q, lr, ids));
-    q->start_ms = now_ms();
+    q->start_ms = hx_now_ms();
     HX_TRY(hx_dev_submit(e->dev, q->prog, e->n_prog, q->cut > 0, &q->ticket));
     e->next++;
     return HX_OK;

@@ -1,11 +1,11 @@
 // modelcheck.c - the graph that `htxvk forward --grad` runs, on the device and by the interpreter.
+#include "../../runtime/clock.h"
 #include "modelcheck.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../core/interp.h"
 
@@ -176,13 +176,6 @@ static hx_result compare_grads(work *w)
     return HX_OK;
 }
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
 static hx_result check(work *w, const hx_model *m, int i, uint64_t seed)
 {
     void *conf = hx_alloc(w->arena, m->conf_size);
@@ -197,9 +190,9 @@ static hx_result check(work *w, const hx_model *m, int i, uint64_t seed)
     HX_TRY(hx_pass_bind(w->pass, NULL));
     HX_TRY(hx_memory_write(w->pass->mem[HX_PARAM], 0, w->params, w->net.params->bytes));
     HX_TRY(hx_pass_write(w->pass, w->ids, 0));
-    double start = now_ms();
+    double start = hx_now_ms();
     HX_TRY(hx_pass_run(w->pass));
-    w->report->ms = now_ms() - start;
+    w->report->ms = hx_now_ms() - start;
     HX_TRY(compare_outputs(w));
     return compare_grads(w);
 }
