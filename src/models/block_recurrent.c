@@ -283,7 +283,6 @@ typedef struct run {
 
 static hx_t linear(hx_t x, hx_t w) { return t_linear(x, w, HX_NONE, HX_ACT_NONE, HX_NONE); }
 static hx_t rows3(hx_t x) { return hx_reshape(x, 3, (int64_t[]){ 1, hx_rows(x), hx_dim(x, -1) }); }
-static hx_t flat(hx_t x) { return hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) }); }
 static hx_t layernorm(run *r, hx_t x, norm p) { return t_layernorm(x, P(p.g), P(p.b), 0); }
 
 // The rotary table for the last n positions: the newest token is always the last of them.
@@ -441,7 +440,7 @@ static hx_t attend(run *r, int l, hx_t x, int64_t at)
     int B = (int)r->B;
     hx_t u = layernorm(r, x, p->norm), k, v, part[MAX_DEPTH + 1];
     hx_t q = normed(r, linear(u, P(p->q)), p->s.q);
-    hx_t kv = in_line(r, l, flat(linear(u, P(p->kv))), at), all = with_memory(r, l, kv);
+    hx_t kv = in_line(r, l, t_flat(linear(u, P(p->kv))), at), all = with_memory(r, l, kv);
     keys_values(r, all, &k, &v);
     q = t_rotary(q, positions(r, hx_rows(q) / B, 1), c->heads, B);
     k = t_rotary_copy(normed(r, k, p->s.k), positions(r, hx_rows(all) / B, -1), 1, B);
@@ -484,7 +483,7 @@ static hx_t segment(run *r, int64_t from, int64_t n, bool line)
         hx_t x = t_embedding(ids, P(r->m->E), size * r->B);
         for (int l = 0; l < r->k->depth; l++)
             x = feed_forward(r, &r->m->layer[l], attend(r, l, x, line ? at : -1));
-        block[i] = flat(x);
+        block[i] = t_flat(x);
     }
     return hx_reshape(hx_concat(0, (int)count, block), 3, (int64_t[]){ 1, n * r->B, D });
 }
@@ -517,7 +516,7 @@ static void show_memory(run *r, int64_t s)
         hx_t all = hx_is(part[0]) ? hx_concat(0, 2, part) : part[1];
         int64_t K = r->k->dim_head, M = hx_rows(all) / r->B;
         keys_values(r, all, &kv[0], &kv[1]);
-        for (int i = 0; i < 2; i++) kv[i] = flat(by_batch(r, kv[i]));
+        for (int i = 0; i < 2; i++) kv[i] = t_flat(by_batch(r, kv[i]));
         hx_t both = hx_reshape(hx_concat(0, 2, kv), 4, (int64_t[]){ 2, r->B, M, K });
         named(r, "xl_memories", s, l, both);
     }
@@ -558,7 +557,7 @@ static void segments(run *r, int64_t T)
         hx_t e = layernorm(r, segment(r, s * L, n, true), r->m->last);
         hx_t labels = t_turn_ids(g->ids, s * L + 1, n);
         labels = hx_reshape(labels, 1, (int64_t[]){ n * r->B });
-        hx_t ce = t_cross_entropy_head(flat(e), P(r->m->logits), labels, r->k->ignore_index, 0);
+        hx_t ce = t_cross_entropy_head(t_flat(e), P(r->m->logits), labels, r->k->ignore_index, 0);
         float share = (float)((double)n / (double)T);
         ce = n < T ? t_scale(ce, share) : ce;
         g->loss = s ? t_add(g->loss, ce) : ce;
@@ -584,7 +583,7 @@ static void one_position(run *r, int64_t T)
         return;
     }
     for (int64_t s = 0; s < count; s++)
-        part[s] = flat(segment(r, s * L, hx_min(L, T - s * L), true));
+        part[s] = t_flat(segment(r, s * L, hx_min(L, T - s * L), true));
     hx_t at = hx_reshape(r->g->position, 2, (int64_t[]){ 1, 1 });
     hx_t x = t_embedding(at, hx_concat(0, (int)count, part), 1);
     hx_output(r->g, "logits", logits_of(r, layernorm(r, x, r->m->last)));

@@ -357,15 +357,13 @@ static void embed(const run *r, hx_t x, hx_t *e)
         e[h] = t_layernorm(t[h], P(m->last[h].g), P(m->last[h].b), 0);
 }
 
-static hx_t flat(hx_t x) { return hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) }); }
-
 // token j of hierarchy h tells ids[j s - (c-1) .. j s] again
 static hx_t reconstruction(const run *r, int h, hx_t e)
 {
     const compressor *p = &r->m->compress[h];
     int c = r->k->c[h], s = r->k->s[h];
     hx_t ids = t_window_ids(r->g->ids, hx_dim(e, 1), c, s, 1 - c);
-    return t_cross_entropy_head(flat(e), P(p->recon), hx_reshape(ids, 1, (int64_t[]){ hx_elems(ids) }), 0, 0);
+    return t_cross_entropy_head(t_flat(e), P(p->recon), hx_reshape(ids, 1, (int64_t[]){ hx_elems(ids) }), 0, 0);
 }
 
 // the next token's embedding from this one's, by direction
@@ -381,7 +379,7 @@ static void losses(const run *r, const hx_t *e, hx_t head)
     const hierarchical_conf *k = r->k;
     hx_graph *g = r->g;
     hx_t labels = t_window_ids(g->ids, r->n, 1, 1, 1);
-    hx_t ce = t_cross_entropy_head(flat(head), P(r->m->logits), hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) }),
+    hx_t ce = t_cross_entropy_head(t_flat(head), P(r->m->logits), hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) }),
                                    k->ignore_index, 0);
     hx_t recon = HX_NONE, ar = HX_NONE, total = ce;
     for (int h = 0; h < k->K; h++) {
@@ -421,7 +419,7 @@ static void build(const void *conf, const void *self, hx_graph *g)
     hx_t head = k->predict_use_all_hierarchy ? concat(r, e) : e[k->predict];
     if (g->purpose == HX_FOR_LOGITS) {
         hx_t at = hx_reshape(g->position, 2, (int64_t[]){ 1, 1 });
-        hx_output(g, "logits", logits_of(r, t_embedding(at, flat(head), 1)));
+        hx_output(g, "logits", logits_of(r, t_embedding(at, t_flat(head), 1)));
         return;
     }
     if (g->purpose == HX_FOR_PARITY)

@@ -437,8 +437,6 @@ static hx_t embed(const run *r, int64_t n)
     return t_add(t_embedding(g->ids, P(r->m->E), n), t_embedding(positions, P(r->m->P), n));
 }
 
-static hx_t flat(hx_t x) { return hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) }); }
-
 // the final embeddings of n tokens
 static hx_t encode(const run *r, int64_t n, hx_t mask)
 {
@@ -476,14 +474,14 @@ static void build(const void *conf, const void *self, hx_graph *g)
     hx_t e = encode(r, n, HX_NONE);
     if (g->purpose == HX_FOR_LOGITS) {
         hx_t at = hx_reshape(g->position, 2, (int64_t[]){ 1, 1 });
-        hx_output(g, "logits", apply(r, r->m->logits, t_embedding(at, flat(e), 1), HX_ACT_NONE,
+        hx_output(g, "logits", apply(r, r->m->logits, t_embedding(at, t_flat(e), 1), HX_ACT_NONE,
                                      HX_NONE));
         return;
     }
     if (g->purpose == HX_FOR_PARITY)
         parity(r, n, e);
     hx_t labels = t_window_ids(g->ids, n, 1, 1, 1);
-    g->loss = t_cross_entropy_head_bias(flat(e), P(r->m->logits.w), P(r->m->logits.b),
+    g->loss = t_cross_entropy_head_bias(t_flat(e), P(r->m->logits.w), P(r->m->logits.b),
                                         hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) }),
                                         k->ignore_index, 0);
     hx_output(g, "loss", g->loss);

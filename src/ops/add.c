@@ -10,11 +10,6 @@ static const hx_field scale_fields[] = {
 };
 
 // Values of any rank are applied as [rows, last dimension]; the result gets the shape of `like`.
-static hx_t flat(hx_t x)
-{
-    return hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) });
-}
-
 static hx_t shaped(hx_t y, hx_t like)
 {
     const hx_value *v = hx_value_of(like);
@@ -58,7 +53,7 @@ HX_OP(add,
 hx_t t_add(hx_t x, hx_t y)
 {
     hx_t z;
-    hx_apply(&hx_op_add, NULL, (hx_t[]){ flat(x), flat(y) }, &z);
+    hx_apply(&hx_op_add, NULL, (hx_t[]){ t_flat(x), t_flat(y) }, &z);
     return shaped(z, x);
 }
 
@@ -99,7 +94,7 @@ HX_OP(scale,
 
 hx_t t_scale(hx_t x, float s)
 {
-    hx_t y, in = flat(x);
+    hx_t y, in = t_flat(x);
     hx_apply(&hx_op_scale, &(scale_attrs){ s }, &in, &y);
     return shaped(y, x);
 }
@@ -146,7 +141,7 @@ HX_OP(axpy,
 hx_t t_axpy(hx_t x, hx_t y, float s)
 {
     hx_t z;
-    hx_apply(&hx_op_axpy, &(scale_attrs){ s }, (hx_t[]){ flat(x), flat(y) }, &z);
+    hx_apply(&hx_op_axpy, &(scale_attrs){ s }, (hx_t[]){ t_flat(x), t_flat(y) }, &z);
     return shaped(z, x);
 }
 

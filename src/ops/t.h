@@ -3,6 +3,12 @@
 #pragma once
 #include "../core/tape.h"
 
+// x[..,D] as rows [R,D], without a copy
+static inline hx_t t_flat(hx_t x)
+{
+    return hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) });
+}
+
 // ---- matrix products ---------------------------------------------------------------------
 typedef enum { HX_ACT_NONE, HX_ACT_GELU, HX_ACT_SILU } hx_act;   // exact (erf) GELU
 // y = act(x w^T + b) + r;  x[..,I] w[O,I] b[O]|NONE r[..,O]|NONE -> [..,O]
