@@ -5,7 +5,7 @@
 #include "hx.glsl"
 layout(local_size_x = 256) in;
 layout(push_constant) uniform push { uint R; int ignore; };
-IN(0, n);  IN_INT(1, y);  OUT(2, m);  OUT(3, k);
+IN(0, n);  IN_INT(1, y);  OUT(2, m);  OUT_INT(3, k);
 shared float part[256];
 shared uint count[256];
 
@@ -23,7 +23,7 @@ void main()
         barrier();
     }
     if (i == 0) {
-        k[0] = float(count[0]);
+        k[0] = int(count[0]);
         m[0] = count[0] > 0 ? part[0] / float(count[0]) : uintBitsToFloat(0x7fc00000u);
     }
 }

@@ -4,10 +4,10 @@
 #include "hx.glsl"
 layout(local_size_x = 256) in;
 layout(push_constant) uniform push { uint R; int ignore; };
-IN_INT(0, y);  IN(1, k);  IN(2, dm);  OUT(3, dn);
+IN_INT(0, y);  IN_INT(1, k);  IN(2, dm);  OUT(3, dn);
 
 void main()
 {
     uint r = hx_group() * 256 + gl_LocalInvocationID.x;
-    if (r < R) dn[r] = y[r] != ignore ? dm[0] / k[0] : 0;
+    if (r < R) dn[r] = y[r] != ignore ? dm[0] / float(k[0]) : 0;
 }

@@ -93,6 +93,7 @@ static void open_graph(subject *s, const small *c, hx_purpose purpose, bool frug
                        .param = hx_new(s->arena, hx_t, s->params->n), .batch = c->batch, .tokens = c->tokens };
     s->g.tape->frugal = frugal;
     s->g.ids = hx_external(s->g.tape, HX_INPUT, 0, true, 2, (int64_t[]){ c->batch, c->tokens });
+    s->g.labels = s->g.ids;
     s->model->build(s->conf, s->self, &s->g);
     ok(hx_tape_error(s->g.tape));
 }

@@ -25,7 +25,12 @@ typedef struct hx_graph {
     hx_t            *param;                // by handle - 1; made on first use
     hx_purpose       purpose;
     int64_t          batch, tokens;        // of ids: [batch, tokens]
-    hx_t             ids;                  // int32; HX_FOR_LOSS and PARITY: inputs and labels in one
+    hx_t             ids;                  // int32; with HX_FOR_LOSS and PARITY the last is only a label
+    hx_t             labels;               // of the same shape: label t+1 is that of token t; ids itself
+                                           // unless masked
+    bool             masked, scored;       // labels are an input of their own; a score is wanted
+    hx_t             count;                // masked: see hx_loss_part
+    hx_t             score;                // scored: int32 [batch, 2], labels met and missed
     hx_t             position;             // HX_FOR_LOGITS: int32 [1], which token's logits
     const hx_given  *given;                // further inputs: n_given, made as given_t
     int              n_given;

@@ -9,7 +9,7 @@
 // the residue classes of attention and rotary embedding, and a memory is the rows above a block:
 // keys and values of all blocks lie one below the other and nothing is copied to be remembered.
 #include "../../runtime/log.h"
-#include "../core/model.h"
+#include "head.h"
 #include "../ops/t.h"
 #include <math.h>
 #include <string.h>
@@ -555,11 +555,9 @@ static void segments(run *r, int64_t T)
     for (int64_t s = 0; s * L < T; s++) {
         int64_t n = hx_min(L, T - s * L);
         hx_t e = layernorm(r, segment(r, s * L, n, true), r->m->last);
-        hx_t labels = t_turn_ids(g->ids, s * L + 1, n);
+        hx_t labels = t_turn_ids(g->labels, s * L + 1, n);
         labels = hx_reshape(labels, 1, (int64_t[]){ n * r->B });
-        hx_t ce = t_cross_entropy_head(t_flat(e), P(r->m->logits), labels, r->k->ignore_index, 0);
-        float share = (float)((double)n / (double)T);
-        ce = n < T ? t_scale(ce, share) : ce;
+        hx_t ce = hx_loss_part(g, t_flat(e), P(r->m->logits), HX_NONE, labels, r->k->ignore_index, true);
         g->loss = s ? t_add(g->loss, ce) : ce;
         if (g->purpose == HX_FOR_PARITY) {
             named(r, "logits", s, -1, by_batch(r, logits_of(r, e)));

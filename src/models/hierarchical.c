@@ -9,7 +9,7 @@
 //   - use_flash_attn is accepted and ignored, as it is there
 //   - merge-all with a strided predict hierarchy is refused, since the reference fails on it
 #include "../../runtime/log.h"
-#include "../core/model.h"
+#include "head.h"
 #include "../ops/t.h"
 #include <math.h>
 #include <string.h>
@@ -378,9 +378,9 @@ static void losses(const run *r, const hx_t *e, hx_t head)
 {
     const hierarchical_conf *k = r->k;
     hx_graph *g = r->g;
-    hx_t labels = t_window_ids(g->ids, r->n, 1, 1, 1);
-    hx_t ce = t_cross_entropy_head(t_flat(head), P(r->m->logits), hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) }),
-                                   k->ignore_index, 0);
+    hx_t labels = t_window_ids(g->labels, r->n, 1, 1, 1);
+    hx_t ce = hx_loss_part(g, t_flat(head), P(r->m->logits), HX_NONE,
+                           hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) }), k->ignore_index, false);
     hx_t recon = HX_NONE, ar = HX_NONE, total = ce;
     for (int h = 0; h < k->K; h++) {
         if (k->c[h] == 1)

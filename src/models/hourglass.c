@@ -8,7 +8,7 @@
 //   - in the attention back from the shortened sequence each query has one key, so that softmax
 //     is 1: its query and key projections are not computed, and their gradient is zero
 //   - a query all of whose keys are masked sees the keys up to itself alike; there, all of them
-#include "../core/model.h"
+#include "head.h"
 #include "../ops/t.h"
 #include <ctype.h>
 #include <math.h>
@@ -480,10 +480,9 @@ static void build(const void *conf, const void *self, hx_graph *g)
     }
     if (g->purpose == HX_FOR_PARITY)
         parity(r, n, e);
-    hx_t labels = t_window_ids(g->ids, n, 1, 1, 1);
-    g->loss = t_cross_entropy_head_bias(t_flat(e), P(r->m->logits.w), P(r->m->logits.b),
-                                        hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) }),
-                                        k->ignore_index, 0);
+    hx_t labels = t_window_ids(g->labels, n, 1, 1, 1);
+    g->loss = hx_loss_part(g, t_flat(e), P(r->m->logits.w), P(r->m->logits.b),
+                           hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) }), k->ignore_index, false);
     hx_output(g, "loss", g->loss);
 }
 

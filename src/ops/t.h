@@ -76,7 +76,10 @@ hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 // e[R,D] w[V,D] labels#[R] -> [1]. Logits exist in chunks of at most `chunk_bytes` (0: 64 MiB).
 // Several labels for each row are as many stacked heads: w[C*V,D] labels#[R,C], class i V + v.
 hx_t t_cross_entropy_head(hx_t e, hx_t w, hx_t labels, int ignore, int64_t chunk_bytes);
-// the same for logits e w^T + b;  b[V]
+// n[r] of every row as above, and where hits is not NULL whether it was right -> [R], *hits#[R]
+hx_t t_cross_entropy_rows(hx_t e, hx_t w, hx_t b, hx_t labels, int ignore, int64_t chunk_bytes,
+                          hx_t *hits);
+// the same as t_cross_entropy_head for logits e w^T + b;  b[V]
 hx_t t_cross_entropy_head_bias(hx_t e, hx_t w, hx_t b, hx_t labels, int ignore,
                                int64_t chunk_bytes);
 // n[r] = log sum_v exp z[r,v] - z[r,labels[r]], 0 where labels[r] = ignore;
@@ -84,6 +87,15 @@ hx_t t_cross_entropy_head_bias(hx_t e, hx_t w, hx_t b, hx_t labels, int ignore,
 hx_t t_cross_entropy(hx_t z, hx_t labels, int ignore);
 // Mean of n[r] over the rows with labels[r] != ignore; NaN if there are none.  n[R] -> [1]
 hx_t t_valid_mean(hx_t n, hx_t labels, int ignore);
+// The mean over all of several parts is the sum of their shares: k = number of labels != ignore,
+// at least 1; share = sum of n[r] over the rows with labels[r] != ignore / k.  labels#[R] n[R] k#[1]
+hx_t t_count_valid(hx_t labels, int ignore);
+hx_t t_valid_share(hx_t n, hx_t labels, hx_t count, int ignore);
+// h[r] = 1 if labels[r] is the likeliest class (the first of equals), 0 if not, -1 where labels[r]
+// = ignore;  z[R,V] labels#[R] -> #[R]
+hx_t t_hits(hx_t z, hx_t labels, int ignore);
+// c[b] = how many of h[b,:] are 1 and 0, added to before[b];  h#[B,T] before#[B,2]|NONE -> #[B,2]
+hx_t t_tally(hx_t h, hx_t before);
 // 1 - mean over b and t < T-1 of cos(p[b,t], e[b,t+1]), norms clamped at 1e-12; p,e[B,T,D] -> [1]
 hx_t t_cosine_loss(hx_t p, hx_t e);
 

@@ -333,8 +333,16 @@ hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena)
 static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *ids)
 {
     int64_t count = e->k.batch * e->k.tokens;
-    for (int64_t m = 0; m < e->k.accumulate; m++)
-        HX_TRY(hx_memory_write(&q->input, m * input_bytes(e), ids + m * count, count * 4));
+    const hx_pass *p = e->micro[0];
+    for (int64_t m = 0; m < e->k.accumulate; m++) {
+        int64_t at = m * input_bytes(e);
+        HX_TRY(hx_memory_write(&q->input, at, ids, count * 4));
+        ids += count;
+        if (!p->graph->masked)
+            continue;
+        HX_TRY(hx_memory_write(&q->input, at + p->labels_at, ids, count * 4));
+        ids += count;
+    }
     float v[HX_STEP_VALUES] = {
         [HX_STEP_LR] = (float)lr,
         [HX_STEP_BIAS1] = (float)(1 - pow(e->k.optim_conf.beta1, (double)q->step)),
@@ -433,6 +441,7 @@ hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out)
     HX_TRY(hx_pass_write(e->eval, ids, 0));
     HX_TRY(hx_pass_run(e->eval));
     HX_TRY(add_outputs(e->eval, e->eval->mem[HX_OUTPUT], 0, out));
+    HX_TRY(hx_pass_score(e->eval, &out->score));
     name_losses(e, 1, out);
     return HX_OK;
 }

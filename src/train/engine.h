@@ -20,6 +20,7 @@ typedef struct hx_losses {
     double      ce;                        // cross entropy of the predicted tokens, nats
     double      part[HX_MAX_OUTPUTS];      // every output of the graph, see hx_engine_part
     double      grad_norm;                 // before clipping
+    hx_score    score;                     // of an evaluation, where the net is masked
 } hx_losses;
 
 typedef struct hx_engine hx_engine;
@@ -30,7 +31,8 @@ void      hx_engine_free(hx_engine **e);   // accepts NULL, writes NULL
 // Initial values of all parameters, a pure function of the seed; moments become zero.
 hx_result hx_engine_init(hx_engine *e, uint64_t seed);
 
-// Starts step `step` (1, 2, ...) on ids [accumulate, batch, tokens] with learning rate lr and
+// Starts step `step` (1, 2, ...) on ids [accumulate, batch, tokens], for a masked net [accumulate,
+// 2, batch, tokens]: ids and labels as hx_pass_write takes them, with learning rate lr and
 // returns at once, at most one step ahead: with two steps under way their older result must be
 // taken first.
 hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids);

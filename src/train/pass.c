@@ -55,6 +55,13 @@ static void deliver_outputs(hx_pass *p)
         p->output_at[i] = p->output_bytes;
         p->output_bytes = hx_align(p->output_bytes + 4 * hx_elems(y), HX_PASS_ALIGN);
     }
+    if (hx_is(g->score) && !g->tape->err) {
+        const hx_value *v = hx_value_of(g->score);
+        hx_t to = hx_external(g->tape, HX_OUTPUT, p->output_bytes, true, v->rank, v->shape);
+        hx_deliver(g->score, to, false);
+        p->score_at = p->output_bytes;
+        p->output_bytes = hx_align(p->output_bytes + 4 * hx_elems(g->score), HX_PASS_ALIGN);
+    }
 }
 
 static void deliver_grads(hx_graph *g, const hx_params *ps, bool add)
@@ -77,7 +84,12 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
     g->param = hx_new(g->tape->arena, hx_t, net->params->n + 1);
     if (!g->param)
         return HX_E_NOMEM;
-    g->ids = add_input(g, true, 2, (int64_t[]){ g->batch, g->tokens });
+    g->ids = g->labels = add_input(g, true, 2, (int64_t[]){ g->batch, g->tokens });
+    g->masked = net->masked && g->purpose == HX_FOR_LOSS;
+    g->scored = g->masked && kind == HX_PASS_FORWARD;
+    p->labels_at = g->input_bytes;
+    if (g->masked)
+        g->labels = add_input(g, true, 2, (int64_t[]){ g->batch, g->tokens });
     if (g->purpose == HX_FOR_LOGITS)
         g->position = add_input(g, true, 1, (int64_t[]){ 1 });
     for (int i = 0; i < g->n_given; i++) {
@@ -162,6 +174,8 @@ hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position)
     const hx_graph *g = p->graph;
     int64_t bytes = g->batch * g->tokens * 4;
     HX_TRY(hx_memory_write(p->mem[HX_INPUT], 0, ids, bytes));
+    if (g->masked)
+        HX_TRY(hx_memory_write(p->mem[HX_INPUT], p->labels_at, ids + bytes / 4, bytes));
     if (g->purpose == HX_FOR_LOGITS)
         HX_TRY(hx_memory_write(p->mem[HX_INPUT], hx_align(bytes, HX_PASS_ALIGN), &position, 4));
     return HX_OK;
@@ -210,4 +224,20 @@ hx_result hx_pass_read(const hx_pass *p, int output, float *v)
 {
     return hx_memory_read(p->mem[HX_OUTPUT], p->output_at[output], v,
                           4 * hx_elems(p->graph->output[output].t));
+}
+
+hx_result hx_pass_score(const hx_pass *p, hx_score *sum)
+{
+    const hx_graph *g = p->graph;
+    if (!hx_is(g->score))
+        return HX_OK;
+    for (int64_t b = 0; b < g->batch; b++) {
+        int32_t c[2];                      // met, missed
+        HX_TRY(hx_memory_read(p->mem[HX_OUTPUT], p->score_at + b * 8, c, sizeof c));
+        sum->labels += c[0] + c[1];
+        sum->right += c[0];
+        sum->rows += c[0] + c[1] > 0;
+        sum->rows_right += c[0] > 0 && !c[1];
+    }
+    return HX_OK;
 }

@@ -10,6 +10,7 @@ typedef struct hx_net {
     hx_params      *params;
     void           *self;                  // the model's handles
     bool            frugal;                // hx_tape.frugal of its passes
+    bool            masked;                // labels come apart from ids, and evaluation keeps a score
     const hx_given *given;                 // inputs beside ids that its passes have; borrowed
     int             n_given;
 } hx_net;
@@ -27,7 +28,7 @@ typedef struct hx_pass {
     hx_graph   *graph;                     // yours through the pass
     hx_plan    *plan;
     int64_t     output_at[HX_MAX_OUTPUTS], output_bytes;
-    int64_t     given_at[HX_MAX_GIVEN];
+    int64_t     given_at[HX_MAX_GIVEN], labels_at, score_at;
     hx_memory   own[HX_N_PLACES];          // what hx_pass_bind had to make
     hx_memory  *mem[HX_N_PLACES];          // what the pass runs on
     hx_prog    *prog;                      // of hx_pass_run, recorded at its first call
@@ -42,7 +43,8 @@ void      hx_pass_free(hx_pass **p);       // accepts NULL, writes NULL
 // Uploads the constants.
 hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES]);
 // Inputs: ids (batch * tokens), and for HX_FOR_LOGITS the position. Waits for programs that read
-// them.
+// them. HX_FOR_LOSS of a masked net: ids are followed by as many labels, of which the first of each
+// row is not read, and those outside the mask are the model's ignore_index.
 hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position);
 // Input i of net->given: fp32 or int32 values, as many as its shape says.
 hx_result hx_pass_write_given(hx_pass *p, int i, const void *values);
@@ -50,6 +52,10 @@ hx_result hx_pass_run(hx_pass *p);         // runs once and waits
 // Index of an output by name; -1 if there is none.
 int       hx_pass_find(const hx_pass *p, const char *name);
 hx_result hx_pass_read(const hx_pass *p, int output, float *v);     // hx_elems values
+// Labels met by the likeliest token. A row is right as a whole when it has labels and all are met.
+typedef struct hx_score { int64_t labels, right, rows, rows_right; } hx_score;
+// Adds what the last run scored; HX_PASS_FORWARD, HX_FOR_LOSS of a masked net, else adds nothing.
+hx_result hx_pass_score(const hx_pass *p, hx_score *sum);
 
 // The longest that one submit should last, in ms: drivers stop what takes too long.
 enum { HX_SUBMIT_MS = 250 };
