@@ -10,7 +10,7 @@ enum { UNIT = 256 };                       // bytes: placement granularity, fits
 // that share memory count as one), or a whole place.
 typedef struct {
     int64_t lo, hi, ld, col, cols;         // [lo, hi); columns [col, col + cols) of rows ld apart
-    int     storage, level, next;          // next: earlier access of the same object, -1: none
+    int     storage, level, next;          // next: earlier one of the same list, -1: none
     bool    write;
 } access;
 
@@ -21,7 +21,7 @@ typedef struct {
     int     *last_read;                    // storage -> last needed node that reads it
     bool    *needed;                       // node
     int     *level;                        // node
-    int     *head;                         // object -> newest access; storages, then places
+    int     *head;                         // list_of() -> its newest access
     access  *acc; int n_acc;
     int     *first, *last;                 // storage -> levels in which it is alive
 } work;
@@ -77,28 +77,32 @@ static bool fills(const work *w, const hx_value *v)
         dense_elems(v) == w->t->storage[v->storage].elems;
 }
 
+// The storage whose memory s has; paths are halved on the way.
+static int owner(work *w, int s)
+{
+    for (; w->rep[s] != s; s = w->rep[s])
+        w->rep[s] = w->rep[w->rep[s]];
+    return s;
+}
+
 static void share(work *w, int node, int out, int in)
 {
     const hx_node *n = &w->t->node[node];
     if (!hx_is(n->arg[out]) || !hx_is(n->arg[in]))
         return;
     const hx_value *y = value_of(w, n->arg[out]), *x = value_of(w, n->arg[in]);
-    int from = w->rep[x->storage];
-    if (!fills(w, y) || !fills(w, x) || dense_elems(x) != dense_elems(y) || w->rep[y->storage] == from)
+    int from = owner(w, x->storage), old = owner(w, y->storage);
+    if (!fills(w, y) || !fills(w, x) || dense_elems(x) != dense_elems(y) || old == from)
         return;
     // nothing may read x afterwards, under any name, nor through another argument here
-    for (int s = 0; s < w->t->n_storage; s++)
-        if (w->rep[s] == from && w->last_read[s] > node)
+    if (w->last_read[from] > node)
+        return;
+    for (int k = 0; k < n->n_in + n->n_out; k++)
+        if (k != in && k != out && hx_is(n->arg[k]) &&
+            owner(w, value_of(w, n->arg[k])->storage) == from)
             return;
-    for (int k = 0; k < n->n_in; k++)
-        if (k != in && hx_is(n->arg[k]) && w->rep[value_of(w, n->arg[k])->storage] == from)
-            return;
-    for (int k = n->n_in; k < n->n_in + n->n_out; k++)
-        if (k != out && hx_is(n->arg[k]) && w->rep[value_of(w, n->arg[k])->storage] == from)
-            return;
-    for (int s = 0, old = w->rep[y->storage]; s < w->t->n_storage; s++)
-        if (w->rep[s] == old)
-            w->rep[s] = from;
+    w->rep[old] = from;
+    w->last_read[from] = w->last_read[from] > w->last_read[old] ? w->last_read[from] : w->last_read[old];
 }
 
 static void share_in_place(work *w)
@@ -118,6 +122,8 @@ static void share_in_place(work *w)
             p += used;
         }
     }
+    for (int s = 0; s < w->t->n_storage; s++)
+        w->rep[s] = owner(w, s);
 }
 
 // ---- levels ------------------------------------------------------------------------------
@@ -146,6 +152,21 @@ static int object_of(const work *w, int storage)
     return is_temp(w, storage) ? w->rep[storage] : w->t->n_storage + (int)w->t->storage[storage].place;
 }
 
+// Reads and writes of an object (a storage, or behind them a place) are two lists: reads only wait
+// for writes, and parameters have thousands of reads.
+static int list_of(const work *w, int storage, bool write)
+{
+    return 2 * object_of(w, storage) + write;
+}
+
+static int level_after(const work *w, const access *a, bool write, int level)
+{
+    for (int e = w->head[list_of(w, a->storage, write)]; e >= 0; e = w->acc[e].next)
+        if (w->acc[e].level >= level && conflict(a, &w->acc[e]))
+            level = w->acc[e].level + 1;
+    return level;
+}
+
 static void find_level(work *w, int node)
 {
     const hx_node *n = &w->t->node[node];
@@ -162,14 +183,14 @@ static void find_level(work *w, int node)
         if (w->t->storage[v->storage].place == HX_CONST)
             continue;
         access a = access_of(w, v, k >= n->n_in);
-        for (int e = w->head[object_of(w, v->storage)]; e >= 0; e = w->acc[e].next)
-            if (w->acc[e].level >= level && conflict(&a, &w->acc[e]))
-                level = w->acc[e].level + 1;
+        level = level_after(w, &a, true, level);
+        if (a.write)
+            level = level_after(w, &a, false, level);
         w->acc[w->n_acc++] = a;
     }
     w->level[node] = level;
     for (int e = start; e < w->n_acc; e++) {
-        int *head = &w->head[object_of(w, w->acc[e].storage)];
+        int *head = &w->head[list_of(w, w->acc[e].storage, w->acc[e].write)];
         w->acc[e].level = level;
         w->acc[e].next = *head;
         *head = e;
@@ -518,7 +539,7 @@ static hx_result plan(work *w)
     w->last_read = hx_new(a, int, n_storage);
     w->first = hx_new(a, int, n_storage);
     w->last = hx_new(a, int, n_storage);
-    w->head = hx_new(a, int, n_storage + HX_N_PLACES);
+    w->head = hx_new(a, int, 2 * (n_storage + HX_N_PLACES));
     w->needed = hx_new(a, bool, n_node);
     w->level = hx_new(a, int, n_node);
     w->acc = hx_new(a, access, n_node * HX_MAX_ARGS);
@@ -526,7 +547,7 @@ static hx_result plan(work *w)
     if (!w->rep || !w->last_read || !w->first || !w->last || !w->head || !w->needed || !w->level ||
         !w->acc || !w->p->place)
         return HX_E_NOMEM;
-    for (size_t s = 0; s < n_storage + HX_N_PLACES; s++)
+    for (size_t s = 0; s < 2 * (n_storage + HX_N_PLACES); s++)
         w->head[s] = -1;
     for (size_t s = 0; s < n_storage; s++)
         w->first[s] = w->last[s] = -1;
