@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { ALIGN = 64 };                       // bytes
+enum { ALIGN = 64, HUGE = 1 << 21 };       // bytes
 
 typedef struct host_dev { hx_dev base; hx_pool *pool; uint64_t ticket; } host_dev;
 typedef struct host_buf { hx_buf base; char *data; void *block; } host_buf;
@@ -74,6 +75,20 @@ static hx_result out_of_memory(const char *name, int64_t bytes)
                    name, (long long)bytes, available, (long long)physical_bytes(), available);
 }
 
+// Asks for pages of 2 MiB where a buffer has several: rows of a long sequence lie on more small
+// pages than a processor can keep track of. A kernel that has none does nothing.
+static void use_huge_pages(char *data, int64_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    uintptr_t lo = ((uintptr_t)data + HUGE - 1) & ~(uintptr_t)(HUGE - 1);
+    uintptr_t hi = ((uintptr_t)data + (uintptr_t)bytes) & ~(uintptr_t)(HUGE - 1);
+    if (hi > lo)
+        (void)madvise((void *)lo, hi - lo, MADV_HUGEPAGE);
+#else
+    (void)data, (void)bytes;
+#endif
+}
+
 static hx_result host_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name,
                               hx_buf **out)
 {
@@ -88,6 +103,7 @@ static hx_result host_buf_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const 
         return out_of_memory(name, bytes);
     }
     char *data = (char *)(((uintptr_t)block + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1));
+    use_huge_pages(data, bytes);
     *b = (host_buf){ { d, bytes, kind }, data, block };
     d->stats.bytes_now += bytes;
     d->stats.bytes_peak = hx_max(d->stats.bytes_peak, d->stats.bytes_now);

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 32, BLOCK = 64 };
+enum { LANES = 32, BLOCK = 64, LINE = 16 };        // LINE: floats of a cache line
 typedef float   v16 __attribute__((vector_size(64)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 typedef struct vec { v16 v[2]; } vec;                // one value per lane
@@ -32,14 +32,16 @@ typedef struct span { i16 lo[2], hi[2]; } span;
 #define WORDS(...) #__VA_ARGS__
 
 typedef struct kernels {
-    void (*product)(int64_t M, int64_t N, const float *a, int64_t am, int64_t an, const vec *b,
-                    vec *c, bool add);
+    void (*product)(int64_t M, int64_t N, const float *a, int64_t am, int64_t an, int64_t ahead,
+                    const vec *b, vec *c, bool add);
     void (*soften)(vec *s, int64_t n, int64_t j0, const span *see, bool edge, vec *top, vec *sum,
                    vec *acc, int64_t K);
     void (*weigh)(vec *s, vec *dp, int64_t n, int64_t i0, const span *see, bool edge, bool rows,
                   const float *l, const float *e, int64_t step);
-    void (*turn_in)(vec *t, const float *x, int64_t step, int64_t n, int64_t K, float scale);
-    void (*turn_out)(float *x, int64_t step, int64_t n, int64_t K, const vec *t, const float *f);
+    void (*turn_in)(vec *t, const float *x, int64_t step, int64_t n, int64_t K,
+                    int64_t ahead, float scale);
+    void (*turn_out)(float *x, int64_t step, int64_t n, int64_t K, int64_t ahead,
+                     const vec *t, const float *f);
 } kernels;
 
 #define SIMD(f) f##_any
@@ -70,14 +72,17 @@ static const kernels *widest(void)
     return &kernels_any;
 }
 
-// ---- tasks: one tile of one class of one head ------------------------------------------------
-typedef struct job {
+// ---- tasks: tiles of one class of one head ---------------------------------------------------
+typedef struct job job;
+struct job {
     const attn_rule *rule;
     const hx_call   *c;
     const kernels   *f;
     bool             keys;                 // tiles are of keys, which queries stream past
     int64_t          tiles;                // of one class
-} job;
+    int64_t          n, group;             // tiles of everything; how many one task has
+    void           (*run)(const job *w, int64_t i);
+};
 
 typedef struct tile {
     const attn_attrs *a;
@@ -158,9 +163,15 @@ static float *stat_of(const job *w, const tile *t, int arg, int64_t h, int64_t i
          + i * t->a->axial;
 }
 
-static void forward_task(void *ctx, int64_t task)
+// From a row to the same row of the next tile: the channels of the next head, or 32 tokens on.
+static int64_t to_next(const job *w, const tile *t, int64_t step)
 {
-    const job *w = ctx;
+    int64_t heads = w->keys ? t->a->heads / t->a->share : t->a->heads;
+    return t->h + 1 < heads ? t->K : LANES * step - t->h * t->K;
+}
+
+static void forward_tile(const job *w, int64_t task)
+{
     tile t = tile_of(w, task);
     if (!t.count) return;
     int64_t K = t.K, hk = t.h / t.a->share, step[4];
@@ -168,12 +179,13 @@ static void forward_task(void *ctx, int64_t task)
     vec q[ATTN_MAX_K], acc[ATTN_MAX_K], s[BLOCK], top, sum = { 0 };
     for (int i = 0; i < LANES; i++) top.v[i / 16][i % 16] = -3e38f;
     memset(acc, 0, (size_t)K * sizeof *acc);
-    w->f->turn_in(q, query(w, &t, 0, t.h, t.at), step[0], t.count, K, t.scale);
+    w->f->turn_in(q, query(w, &t, 0, t.h, t.at), step[0], t.count, K,
+                  to_next(w, &t, step[0]), t.scale);
     for (int64_t j = t.lo; j < t.hi; j += BLOCK) {
         int64_t n = hx_min(BLOCK, t.hi - j);
-        w->f->product(n, K, key(w, &t, 1, hk, j), step[1], 1, q, s, false);
+        w->f->product(n, K, key(w, &t, 1, hk, j), step[1], 1, to_next(w, &t, step[1]), q, s, false);
         w->f->soften(s, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, &top, &sum, acc, K);
-        w->f->product(K, n, key(w, &t, 2, hk, j), 1, step[2], s, acc, true);
+        w->f->product(K, n, key(w, &t, 2, hk, j), 1, step[2], to_next(w, &t, step[2]), s, acc, true);
     }
     float f[LANES], *l = stat_of(w, &t, 4, t.h, t.at);
     for (int64_t i = 0; i < t.count; i++) {
@@ -181,20 +193,21 @@ static void forward_task(void *ctx, int64_t task)
         f[i] = total == 0 ? 0 : 1 / total;
         l[i * t.a->axial] = total == 0 ? -3e38f : top.v[i / 16][i % 16] + logf(total);
     }
-    w->f->turn_out(query(w, &t, 3, t.h, t.at), step[3], t.count, K, acc, f);
+    w->f->turn_out(query(w, &t, 3, t.h, t.at), step[3], t.count, K,
+                   to_next(w, &t, step[3]), acc, f);
 }
 
-static void dq_task(void *ctx, int64_t task)
+static void dq_tile(const job *w, int64_t task)
 {
-    const job *w = ctx;
     tile t = tile_of(w, task);
     if (!t.count) return;
-    int64_t K = t.K, hk = t.h / t.a->share, A = t.a->axial, *ld = (int64_t *)w->c->ld;
+    int64_t K = t.K, hk = t.h / t.a->share, A = t.a->axial, *ld = (int64_t *)w->c->ld, next[8];
+    for (int i = 0; i < 8; i++) next[i] = to_next(w, &t, ld[i] * A);
     vec q[ATTN_MAX_K], dy[ATTN_MAX_K], dq[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
     float l[LANES] = { 0 }, e[LANES] = { 0 }, f[LANES];
     memset(dq, 0, (size_t)K * sizeof *dq);
-    w->f->turn_in(q, query(w, &t, 0, t.h, t.at), ld[0] * A, t.count, K, t.scale);
-    w->f->turn_in(dy, query(w, &t, 3, t.h, t.at), ld[3] * A, t.count, K, 1);
+    w->f->turn_in(q, query(w, &t, 0, t.h, t.at), ld[0] * A, t.count, K, next[0], t.scale);
+    w->f->turn_in(dy, query(w, &t, 3, t.h, t.at), ld[3] * A, t.count, K, next[3], 1);
     for (int64_t i = 0; i < t.count; i++) {
         l[i] = stat_of(w, &t, 4, t.h, t.at)[i * A];
         e[i] = stat_of(w, &t, 5, t.h, t.at)[i * A];
@@ -203,51 +216,60 @@ static void dq_task(void *ctx, int64_t task)
     for (int64_t j = t.lo; j < t.hi; j += BLOCK) {
         int64_t n = hx_min(BLOCK, t.hi - j);
         const float *k = key(w, &t, 1, hk, j);
-        w->f->product(n, K, k, ld[1] * A, 1, q, s, false);
-        w->f->product(n, K, key(w, &t, 2, hk, j), ld[2] * A, 1, dy, dp, false);
+        w->f->product(n, K, k, ld[1] * A, 1, next[1], q, s, false);
+        w->f->product(n, K, key(w, &t, 2, hk, j), ld[2] * A, 1, next[2], dy, dp, false);
         w->f->weigh(s, dp, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, false, l, e, 0);
-        w->f->product(K, n, k, 1, ld[1] * A, dp, dq, true);
+        w->f->product(K, n, k, 1, ld[1] * A, 0, dp, dq, true);
     }
-    w->f->turn_out(query(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, dq, f);
+    w->f->turn_out(query(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, next[6], dq, f);
 }
 
-static void dkv_task(void *ctx, int64_t task)
+static void dkv_tile(const job *w, int64_t task)
 {
-    const job *w = ctx;
     tile t = tile_of(w, task);
     if (!t.count) return;
-    int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld;
+    int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld, next[8];
+    for (int i = 0; i < 8; i++) next[i] = to_next(w, &t, ld[i] * A);
     vec k[ATTN_MAX_K], v[ATTN_MAX_K], dk[ATTN_MAX_K], dv[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
     float one[LANES], f[LANES];
     memset(dk, 0, (size_t)K * sizeof *dk);
     memset(dv, 0, (size_t)K * sizeof *dv);
-    w->f->turn_in(k, key(w, &t, 1, t.h, t.at), ld[1] * A, t.count, K, t.scale);
-    w->f->turn_in(v, key(w, &t, 2, t.h, t.at), ld[2] * A, t.count, K, 1);
+    w->f->turn_in(k, key(w, &t, 1, t.h, t.at), ld[1] * A, t.count, K, next[1], t.scale);
+    w->f->turn_in(v, key(w, &t, 2, t.h, t.at), ld[2] * A, t.count, K, next[2], 1);
     for (int64_t h = t.h * t.a->share; h < (t.h + 1) * t.a->share; h++)
         for (int64_t i = t.lo; i < t.hi; i += BLOCK) {
             int64_t n = hx_min(BLOCK, t.hi - i);
             const float *q = query(w, &t, 0, h, i), *dy = query(w, &t, 3, h, i);
-            w->f->product(n, K, q, ld[0] * A, 1, k, s, false);
-            w->f->product(n, K, dy, ld[3] * A, 1, v, dp, false);
+            w->f->product(n, K, q, ld[0] * A, 1, next[0], k, s, false);
+            w->f->product(n, K, dy, ld[3] * A, 1, next[3], v, dp, false);
             w->f->weigh(s, dp, n, i, &t.see, i < t.full_lo || i + n > t.full_hi, true,
                   stat_of(w, &t, 4, h, i), stat_of(w, &t, 5, h, i), A);
-            w->f->product(K, n, dy, 1, ld[3] * A, s, dv, true);
-            w->f->product(K, n, q, 1, ld[0] * A, dp, dk, true);
+            w->f->product(K, n, dy, 1, ld[3] * A, 0, s, dv, true);
+            w->f->product(K, n, q, 1, ld[0] * A, 0, dp, dk, true);
         }
     for (int i = 0; i < LANES; i++) { one[i] = 1; f[i] = t.scale; }
-    w->f->turn_out(key(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, dk, f);
-    w->f->turn_out(key(w, &t, 7, t.h, t.at), ld[7] * A, t.count, K, dv, one);
+    w->f->turn_out(key(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, next[6], dk, f);
+    w->f->turn_out(key(w, &t, 7, t.h, t.at), ld[7] * A, t.count, K, next[7], dv, one);
+}
+
+// A task has the heads of a tile, as far as there are tasks enough: their channels lie side by side.
+static void run_task(void *ctx, int64_t task)
+{
+    const job *w = ctx;
+    for (int64_t i = task * w->group; i < hx_min(w->n, (task + 1) * w->group); i++) w->run(w, i);
 }
 
 static void share_out(const attn_rule *rule, const hx_call *c, bool keys,
-                      void (*task)(void *, int64_t))
+                      void (*run)(const job *, int64_t))
 {
     const attn_attrs *a = c->attrs;
     int64_t own = c->dim[keys ? ATTN_M : ATTN_N], heads = keys ? a->heads / a->share : a->heads;
-    job w = { rule, c, widest(), keys, hx_ceil_div(hx_ceil_div(own, a->axial), LANES) };
-    hx_pool_run(c->pool, w.tiles * c->dim[ATTN_B] * heads * a->axial, task, &w);
+    job w = { rule, c, widest(), keys, hx_ceil_div(hx_ceil_div(own, a->axial), LANES), .run = run };
+    w.n = w.tiles * c->dim[ATTN_B] * heads * a->axial;
+    w.group = hx_max(hx_min(heads, w.n / 64), 1);
+    hx_pool_run(c->pool, hx_ceil_div(w.n, w.group), run_task, &w);
 }
 
-void attn_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, forward_task); }
-void attn_dq_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, dq_task); }
-void attn_dkv_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, true, dkv_task); }
+void attn_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, forward_tile); }
+void attn_dq_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, dq_tile); }
+void attn_dkv_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, true, dkv_tile); }

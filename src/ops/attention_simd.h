@@ -5,7 +5,7 @@
 
 // rows m .. m+R-1 of the product
 INLINE void SIMD(product_rows)(int R, int64_t N, const float *a, int64_t am, int64_t an,
-                               const vec *b, vec *c, bool add)
+                               int64_t ahead, const vec *b, vec *c, bool add)
 {
     v16 s0[8], s1[8];
 #pragma GCC unroll 8
@@ -15,6 +15,10 @@ INLINE void SIMD(product_rows)(int R, int64_t N, const float *a, int64_t am, int
     }
     for (int64_t n = 0; n < N; n++) {
         v16 b0 = b[n].v[0], b1 = b[n].v[1];
+        if (an == 1 && ahead && n % LINE == 0) {
+#pragma GCC unroll 8
+            for (int m = 0; m < R; m++) __builtin_prefetch(a + m*am + n + ahead, 0, 2);
+        }
 #pragma GCC unroll 8
         for (int m = 0; m < R; m++) {
             float x = a[m*am + n*an];
@@ -26,14 +30,18 @@ INLINE void SIMD(product_rows)(int R, int64_t N, const float *a, int64_t am, int
     for (int m = 0; m < R; m++) c[m] = (vec){ { s0[m], s1[m] } };
 }
 
-// C[M,32] (+)= A[M,N] B[N,32], A's element (m,n) at a[m*am + n*an]
+// C[M,32] (+)= A[M,N] B[N,32], A's element (m,n) at a[m*am + n*an]. The rows `ahead` elements
+// further are fetched meanwhile; 0: none.
 static void SIMD(product)(int64_t M, int64_t N, const float *a, int64_t am, int64_t an,
-                           const vec *b, vec *c, bool add)
+                           int64_t ahead, const vec *b, vec *c, bool add)
 {
     int64_t m = 0;
-    for (; m + 8 <= M; m += 8) SIMD(product_rows)(8, N, a + m*am, am, an, b, c + m, add);
-    for (; m + 4 <= M; m += 4) SIMD(product_rows)(4, N, a + m*am, am, an, b, c + m, add);
-    for (; m < M; m++) SIMD(product_rows)(1, N, a + m*am, am, an, b, c + m, add);
+    if (an != 1 && ahead)
+        for (int64_t n = 0; n < N; n++)
+            for (int64_t k = 0; k < M; k += LINE) __builtin_prefetch(a + n*an + k + ahead, 0, 2);
+    for (; m + 8 <= M; m += 8) SIMD(product_rows)(8, N, a + m*am, am, an, ahead, b, c + m, add);
+    for (; m + 4 <= M; m += 4) SIMD(product_rows)(4, N, a + m*am, am, an, ahead, b, c + m, add);
+    for (; m < M; m++) SIMD(product_rows)(1, N, a + m*am, am, an, ahead, b, c + m, add);
 }
 
 // e^x for |x| < 87: x = n log 2 + r, then the series of e^r to r^7 (next term: 5e-9)
@@ -120,12 +128,14 @@ static void SIMD(weigh)(vec *s, vec *dp, int64_t n, int64_t i0, const span *see,
 }
 
 // t[K,32] = scale x^T of n <= 32 rows; lanes without a row get zero
-static void SIMD(turn_in)(vec *t, const float *x, int64_t step, int64_t n, int64_t K, float scale)
+static void SIMD(turn_in)(vec *t, const float *x, int64_t step, int64_t n, int64_t K,
+                          int64_t ahead, float scale)
 {
     if (n < LANES) memset(t, 0, (size_t)K * sizeof *t);
     for (int64_t c = 0; c < K; c += 8)
         for (int64_t i = 0; i < n; i++) {
             const float *row = x + i*step + c;
+            if (c % LINE == 0) __builtin_prefetch(row + ahead, 0, 2);
             float *to = (float *)(t + c) + i;
             if (c + 8 <= K)
                 for (int d = 0; d < 8; d++) to[d*LANES] = scale * row[d];
@@ -135,12 +145,13 @@ static void SIMD(turn_in)(vec *t, const float *x, int64_t step, int64_t n, int64
 }
 
 // x rows = t^T, lane i times f[i]
-static void SIMD(turn_out)(float *x, int64_t step, int64_t n, int64_t K, const vec *t,
-                            const float *f)
+static void SIMD(turn_out)(float *x, int64_t step, int64_t n, int64_t K, int64_t ahead,
+                           const vec *t, const float *f)
 {
     for (int64_t c = 0; c < K; c += 8)
         for (int64_t i = 0; i < n; i++) {
             float *row = x + i*step + c;
+            if (c % LINE == 0) __builtin_prefetch(row + ahead, 1);
             const float *from = (const float *)(t + c) + i;
             if (c + 8 <= K)
                 for (int d = 0; d < 8; d++) row[d] = from[d*LANES] * f[i];

@@ -100,6 +100,9 @@ static void rotary_vjp(const hx_node *n, hx_t *d)
     if (n->want[0]) hx_apply(n->op, &a, (hx_t[]){ n->grad[0], n->arg[1] }, d);
 }
 
+// floats of a cache line; rows that are fetched ahead of use
+enum { LINE = 16, AHEAD = 4 };
+
 static void rotary_task(void *ctx, int64_t at)
 {
     const hx_call *c = ctx;
@@ -112,6 +115,10 @@ static void rotary_task(void *ctx, int64_t at)
         for (int64_t h = 0; h < a->heads; h++) {
             const float *x = (const float *)c->a[0] + row*c->ld[0] + h*K;
             float *y = (float *)c->a[2] + row*c->ld[2] + h*K;
+            for (int64_t j = 0; j < K; j += LINE) {
+                __builtin_prefetch(x + AHEAD*c->ld[0] + j, 0, 2);
+                __builtin_prefetch(y + AHEAD*c->ld[2] + j, 1, 2);
+            }
             for (int64_t j = 0; j < half; j++) {
                 float x1 = x[j], x2 = x[j + half], s = turn * si[j];
                 y[j] = x1*co[j] - x2*s;
