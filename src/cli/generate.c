@@ -10,7 +10,7 @@
 typedef struct generate_opts {
     const char *prompt;
     int64_t     length, top_k, seed;
-    double      temp, top_p;
+    double      temp, top_p, min_p;
 } generate_opts;
 #define O(type, member, def, lo, hi, help) \
     { #member, type, offsetof(generate_opts, member), def, lo, hi, help }
@@ -20,6 +20,7 @@ static const hx_field generate_fields[] = {
     O(HX_F64, temp, "1", 0, 1000, "temperature; 0 always takes the most likely byte"),
     O(HX_I64, top_k, "0", 0, 1e9, "choose among the k most likely; 0: all"),
     O(HX_F64, top_p, "1", 0, 1, "choose among the most likely that have this share together"),
+    O(HX_F64, min_p, "0", 0, 1, "leave out what is less likely than this share of the most likely"),
     O(HX_I64, seed, "0", 0, 9e15, "of the random choices"),
     {0}
 };
@@ -59,7 +60,7 @@ static hx_result run(hx_cli *c)
     int64_t n;
     hx_loaded l = {0};
     hx_generator *g = NULL;
-    hx_sampling how = { o->temp, o->top_k, o->top_p, (uint64_t)o->seed };
+    hx_sampling how = { o->temp, o->top_k, o->top_p, (uint64_t)o->seed, o->min_p };
     HX_TRY(read_prompt(c, &prompt, &n));
     hx_result r = hx_load(c, c->args[0], &l);
     hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = &l.params };

@@ -13,7 +13,10 @@ static hx_result read_params(hx_loaded *l, char **out)
         return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]",
                        (long long)l->net.params->bytes);
     *out = host;
-    return hx_ckpt_read(l->dir, l->net.params, host, NULL, NULL);
+    // mean weights, where there are any, are what the run was evaluated with
+    bool mean;
+    HX_TRY(hx_ckpt_read_ema(l->dir, l->net.params, host, &mean));
+    return mean ? HX_OK : hx_ckpt_read(l->dir, l->net.params, host, NULL, NULL);
 }
 
 static hx_result load(hx_cli *c, const char *path, hx_loaded *l, char **host)

@@ -20,7 +20,7 @@ static const hx_field train_fields[] = {
 
 // ---- signals ------------------------------------------------------------------------------
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop, save;
 
 static void on_signal(int number)
 {
@@ -30,6 +30,12 @@ static void on_signal(int number)
     stop = 1;
 }
 
+static void on_save(int number)
+{
+    (void)number;
+    save = 1;
+}
+
 static void catch_signals(void)
 {
     struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
@@ -37,6 +43,10 @@ static void catch_signals(void)
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
     sigaction(SIGUSR1, &a, NULL);
+    // a terminal that goes away stops the run in good order
+    sigaction(SIGHUP, &a, NULL);
+    a.sa_handler = on_save;
+    sigaction(SIGUSR2, &a, NULL);
 }
 
 // ---- progress -----------------------------------------------------------------------------
@@ -174,7 +184,7 @@ static hx_result train(hx_cli *c, work *w)
     fflush(stdout);
     screen s = { .terminal = isatty(STDERR_FILENO), .quiet = c->quiet };
     hx_train_params p = {
-        .run = w->run, .resume = w->resume, .stop = &stop, .event = on_event, .user = &s};
+        .run = w->run, .resume = w->resume, .stop = &stop, .save = &save, .event = on_event, .user = &s};
     catch_signals();
     hx_result r = hx_trainer_run(w->trainer, &p);
     if (s.line)
@@ -194,7 +204,7 @@ static hx_result run(hx_cli *c)
 HX_CMD(train, .args = "CONFIG.yaml|RUN [--set key=value]... [--out DIR]",
        .help = "train a model, or go on with a run", .opts = train_fields,
        .opts_size = sizeof(train_opts), .min_args = 1, .max_args = 1, .run = run,
-       .more = "stdout gets the run directory. Ctrl-C or SIGTERM ends after the current step, "
-               "saves and exits with 75;\n"
+       .more = "stdout gets the run directory. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends after the "
+               "current step, saves and\nexits with 75; SIGUSR2 saves and goes on;\n"
                "`htxvk train RUN` goes on from there.\n"
                "example: htxvk train demo.yaml --set train.steps=200 --device host\n");

@@ -292,6 +292,11 @@ static hx_result put_files(save *s, const hx_ckpt *c)
     HX_TRY(add_items(s->a, c->params, "", c->p, true, items, &n));
     HX_TRY(put_tensors(s, "model.safetensors", items, n, meta));
     HX_TRY(put_optimizer(s, c, meta));
+    n = 0;
+    if (c->ema)
+        HX_TRY(add_items(s->a, c->params, "", c->ema, true, items, &n));
+    if (c->ema)
+        HX_TRY(put_tensors(s, "ema.safetensors", items, n, meta));
     if (c->n_memory)
         HX_TRY(put_tensors(s, "memory.safetensors", c->memory, c->n_memory, meta));
     put_state(&text, &c->state);
@@ -323,13 +328,23 @@ static void sweep(hx_arena *a, const char *dir)
     }
 }
 
-// Keeps the newest `keep` and always `spare`.
+// The checkpoint that is best so far; "" when none is named.
+static void read_best(hx_arena *a, const char *dir, char *name, size_t size)
+{
+    const char *link = hx_path_join(a, dir, "best");
+    ssize_t n = link ? readlink(link, name, size - 1) : -1;
+    name[n > 0 ? n : 0] = 0;
+}
+
+// Keeps the newest `keep`, the best, and always `spare`.
 static void prune(hx_arena *a, const char *dir, const char *spare, int keep)
 {
     hx_names names;
     if (hx_dir_list(a, dir, &names))
         return;
     int64_t newest = INT64_MAX;
+    char good[64];
+    read_best(a, dir, good, sizeof good);
     for (int kept = 0;; kept++) {
         // the next one below `newest`
         int best = -1;
@@ -345,7 +360,8 @@ static void prune(hx_arena *a, const char *dir, const char *spare, int keep)
             return;
         newest = step;
         const char *path = hx_path_join(a, dir, names.v[best]);
-        if (kept >= keep && path && strcmp(names.v[best], spare) && hx_dir_remove(path))
+        bool spared = !strcmp(names.v[best], spare) || !strcmp(names.v[best], good);
+        if (kept >= keep && path && !spared && hx_dir_remove(path))
             hx_log(HX_LOG_WARN, "%s", hx_last_message());
     }
 }
@@ -399,6 +415,18 @@ hx_result hx_ckpt_write(const char *dir, const hx_ckpt *c, int keep)
     hx_arena *a = hx_arena_new();
     hx_result r =
         a ? write_in(a, dir, c, keep) : hx_fail(HX_E_NOMEM, "no memory to save [E-NOMEM]");
+    hx_arena_free(&a);
+    return r;
+}
+
+hx_result hx_ckpt_mark_best(const char *dir, int64_t step)
+{
+    hx_arena *a = hx_arena_new();
+    const char *name = hx_sprintf(a, "step-%08" PRId64, step);
+    const char *there = hx_path_join(a, dir, name ? name : ""), *link = hx_path_join(a, dir, "best");
+    hx_result r = !name || !there || !link ? HX_E_NOMEM
+                : hx_file_exists(there)    ? hx_link_swap(name, link)
+                                           : HX_OK;
     hx_arena_free(&a);
     return r;
 }
@@ -555,6 +583,20 @@ hx_result hx_ckpt_read(const char *dir, const hx_params *ps, void *p, void *m, v
     hx_arena *a = hx_arena_new();
     hx_result r =
         a ? read_in(a, dir, ps, p, m, v) : hx_fail(HX_E_NOMEM, "no memory to load [E-NOMEM]");
+    hx_arena_free(&a);
+    return r;
+}
+
+hx_result hx_ckpt_read_ema(const char *dir, const hx_params *ps, void *ema, bool *there)
+{
+    hx_arena *a = hx_arena_new();
+    const char *path = hx_path_join(a, dir, "ema.safetensors");
+    hx_st *st = NULL;
+    *there = path && hx_file_exists(path);
+    hx_result r = !path ? HX_E_NOMEM : *there ? hx_st_open(path, &st) : HX_OK;
+    if (!r && *there)
+        r = hx_params_read(st, ps, "", ema);
+    hx_st_close(&st);
     hx_arena_free(&a);
     return r;
 }

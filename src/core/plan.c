@@ -755,7 +755,7 @@ hx_result hx_plan_record(const hx_plan *p, hx_memory *const mem[HX_N_PLACES],
 
 // ---- for people --------------------------------------------------------------------------
 
-static const char *const place_names[HX_N_PLACES] = { "temp", "param", "grad", "mom1", "mom2", "input", "const", "output" };
+static const char *const place_names[HX_N_PLACES] = { "temp", "param", "grad", "mom1", "mom2", "ema", "input", "const", "output" };
 
 char *hx_plan_dump(const hx_plan *p, hx_arena *a)
 {

@@ -5,7 +5,7 @@
 // Where a value's memory comes from.
 typedef enum {
     HX_TEMP,                               // planned, reused
-    HX_PARAM, HX_GRAD, HX_MOM1, HX_MOM2,   // parallel arenas: element i is the same weight
+    HX_PARAM, HX_GRAD, HX_MOM1, HX_MOM2, HX_EMA,   // parallel arenas: element i is the same weight
     HX_INPUT,                              // written by the host before every run
     HX_CONST,                              // data given at tape time, uploaded once
     HX_OUTPUT,                             // kept until the host has read it
@@ -57,6 +57,7 @@ struct hx_tape {
     hx_result   err;                       // the first failure; `message` says what
     char        message[512];
     int         backward_from;             // first node of the backward pass; -1: none yet
+    float       smooth;                    // label smoothing of its cross entropies
     bool        frugal;                    // make cheap values again in the backward pass
     int         force_row;                 // kernel row to use where it exists, for tests; -1: best
 };

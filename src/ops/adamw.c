@@ -19,6 +19,12 @@ static void step_ref(const hx_ref *r, bool decoupled)
     const real *k = r->a[K], lr = k[HX_STEP_LR];
     for (int64_t i = 0; i < r->dim[0]; i++) {
         real p = r->a[P][i], g = r->a[G][i] * r->a[F][0];
+        if (r->a[F][0] < 0) {
+            r->a[P2][i] = p;
+            r->a[M2][i] = r->a[M][i];
+            r->a[V2][i] = r->a[V][i];
+            continue;
+        }
         if (decoupled)
             p -= lr * a->weight_decay * p;
         else if (a->weight_decay != 0)
@@ -56,6 +62,12 @@ HX_CLONES static void step_block(const hx_call *c, const factors *factor, int64_
     const float *m = (const float *)c->a[M] + from, *v = (const float *)c->a[V] + from;
     float *p2 = (float *)c->a[P2] + from;
     float *m2 = (float *)c->a[M2] + from, *v2 = (float *)c->a[V2] + from;
+    if (k.f < 0) {                         // a step that is left out
+        memmove(p2, p, (size_t)n * sizeof *p);
+        memmove(m2, m, (size_t)n * sizeof *m);
+        memmove(v2, v, (size_t)n * sizeof *v);
+        return;
+    }
     #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float d = g[i] * k.f;
@@ -93,39 +105,44 @@ static void adam_host(const hx_call *c)
 static void adamw_ref(const hx_ref *r) { step_ref(r, true); }
 static void adam_ref(const hx_ref *r) { step_ref(r, false); }
 
-// Squares and bias corrections are positive; the rest is around zero.
+// Squares, bias corrections and the factor are positive; the rest is around zero. 300 weights are
+// left out.
 static real adam_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
 {
-    (void)dim, (void)attrs;
+    (void)attrs;
     real u = (rnd & 0xffff) / 65536.0;
     if (arg == V)
         return u;
+    if (arg == F)
+        return dim[0] == 300 ? -1 : 0.1 + u;
     if (arg != K)
         return NAN;
     return i == HX_STEP_LR ? 0.01 : 0.1 + 0.5 * u;
 }
 
 HX_OP(adamw,
-    .math = "p2 = p - lr wd p - lr/b1 m2 / (sqrt(v2/b2) + eps),  m2, v2 = means of f g, (f g)^2",
+    .math = "p2 = p - lr wd p - lr/b1 m2 / (sqrt(v2/b2) + eps),  m2, v2 = means of f g, (f g)^2;  "
+            "f < 0: all as they are",
     .source = "Loshchilov & Hutter 2019, algorithm 2; order of operations as in torch.optim.AdamW",
     .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
     .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
     .ref = adamw_ref, .host = adamw_host, .fill = adam_fill,
     .grid = "N/1024", .terms = "4", .flops = "16*N", .alias = "p2=p m2=m v2=v",
     .kernels = { { "adamw" } },
-    .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
+    .check = "N=1; N=257 weight_decay=0; N=300; N=40000 beta1=0.5 eps=1e-3",
     .wrong = "N=3 g=[4]: argument g does not fit",
     .bench = "N=16777216");
 
 HX_OP(adam,
-    .math = "p2 = p - lr/b1 m2 / (sqrt(v2/b2) + eps),  m2, v2 = means of f g + wd p and its square",
+    .math = "p2 = p - lr/b1 m2 / (sqrt(v2/b2) + eps),  m2, v2 = means of f g + wd p and its "
+            "square;  f < 0: all as they are",
     .source = "Kingma & Ba 2015, algorithm 1; weight decay as in torch.optim.Adam",
     .sig = "p[N] g[N] m[N] v[N] f[1] k[16] -> p2[N] m2[N] v2[N]",
     .attrs = adam_fields, .attrs_size = sizeof(hx_optim_conf),
     .ref = adam_ref, .host = adam_host, .fill = adam_fill,
     .grid = "N/1024", .terms = "4", .flops = "16*N", .alias = "p2=p m2=m v2=v",
     .kernels = { { "adam" } },
-    .check = "N=1; N=257 weight_decay=0; N=40000 beta1=0.5 eps=1e-3",
+    .check = "N=1; N=257 weight_decay=0; N=300; N=40000 beta1=0.5 eps=1e-3",
     .wrong = "N=3 g=[4]: argument g does not fit",
     .bench = "N=16777216");
 

@@ -4,9 +4,12 @@
 
 enum { P };
 
-// The factor of torch.nn.utils.clip_grad_norm_ for gradients that are multiplied by `scale` first.
-static real clip_factor(real norm, real most, real scale)
+// The factor of torch.nn.utils.clip_grad_norm_ for gradients that are multiplied by `scale` first;
+// -1 for those that are not to be used.
+static real clip_factor(real norm, real most, real scale, real limit)
 {
+    if (!isfinite(norm) || (limit > 0 && norm > limit))
+        return -1;
     real f = most / (norm + 1e-6);
     return most > 0 && !(f >= 1) ? scale * f : scale;
 }
@@ -18,7 +21,7 @@ static void clip_ref(const hx_ref *r)
     for (int64_t i = 0; i < r->dim[P]; i++)
         s += r->a[0][i];
     r->a[3][0] = sqrt(s) * fabs(k[HX_STEP_SCALE]);
-    r->a[2][0] = clip_factor(r->a[3][0], k[HX_STEP_CLIP], k[HX_STEP_SCALE]);
+    r->a[2][0] = clip_factor(r->a[3][0], k[HX_STEP_CLIP], k[HX_STEP_SCALE], k[HX_STEP_LIMIT]);
 }
 
 // The same sums as in the shader: 256 side by side, then a tree.
@@ -34,10 +37,12 @@ static void clip_host(const hx_call *c)
             s[i] += s[i + n];
     float norm = sqrtf(s[0]) * fabsf(k[HX_STEP_SCALE]);
     *(float *)c->a[3] = norm;
-    *(float *)c->a[2] = (float)clip_factor(norm, k[HX_STEP_CLIP], k[HX_STEP_SCALE]);
+    *(float *)c->a[2] =
+        (float)clip_factor(norm, k[HX_STEP_CLIP], k[HX_STEP_SCALE], k[HX_STEP_LIMIT]);
 }
 
-// Sums of squares and step blocks that occur: clipping is on, or off by a limit <= 0.
+// Sums of squares and step blocks that occur: clipping is on, or off by a most <= 0; a limit that
+// is far below or far above what three and more sums give.
 static real clip_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
 {
     (void)attrs;
@@ -46,6 +51,8 @@ static real clip_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, cons
         return u;
     if (i == HX_STEP_CLIP)
         return dim[P] % 2 ? 0.25 : -1;
+    if (i == HX_STEP_LIMIT)
+        return dim[P] % 3 == 0 ? 1e-9 : dim[P] % 3 == 1 ? 1e9 : 0;
     return i == HX_STEP_SCALE ? 0.5 : u;
 }
 
@@ -56,13 +63,14 @@ static const char *clip_wrong(const int64_t *dim, const void *attrs)
 }
 
 HX_OP(clip,
-    .math = "norm = scale sqrt(sum p),  f = scale min(1, most/(norm + 1e-6)),  most <= 0: f = scale",
+    .math = "norm = scale sqrt(sum p),  f = scale min(1, most/(norm + 1e-6)),  most <= 0: f = scale;  "
+            "norm > limit > 0 or not finite: f = -1",
     .source = "torch.nn.utils.clip_grad_norm_",
     .sig = "p[P] k[16] -> f[1] norm[1]",
     .ref = clip_ref, .host = clip_host, .fill = clip_fill, .wrong_if = clip_wrong,
     .grid = "1", .terms = "P", .flops = "P",
     .kernels = { { "clip" } },
-    .check = "P=1; P=2; P=257; P=5000",
+    .check = "P=1; P=2; P=257; P=300; P=5000",
     .wrong = "P=3 k=[15]: argument k does not fit",
     .bench = "P=65536");
 

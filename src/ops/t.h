@@ -101,10 +101,14 @@ hx_t t_cosine_loss(hx_t p, hx_t e);
 
 // ---- optimizers: arrays of N weights in a row, a step block and what stays the same ---------
 // Position of each value in the step block, a fp32 input [HX_STEP_VALUES] written every step.
-enum { HX_STEP_LR, HX_STEP_BIAS1, HX_STEP_BIAS2, HX_STEP_CLIP, HX_STEP_SCALE, HX_STEP_VALUES = 16 };
+enum {
+    HX_STEP_LR, HX_STEP_BIAS1, HX_STEP_BIAS2, HX_STEP_CLIP, HX_STEP_SCALE, HX_STEP_LIMIT,
+    HX_STEP_EMA, HX_STEP_VALUES = 16
+};
 // LR: learning rate; BIAS1, BIAS2: 1 - beta1^t, 1 - beta2^t with the fp32 betas below; CLIP: largest
 // gradient norm (<= 0: none); SCALE: factor on every gradient before its norm is taken (1 /
-// accumulated batches).
+// accumulated batches); LIMIT: a gradient whose norm is larger (0: no limit), or not finite, is not
+// used: its factor is -1, on which optimizers leave everything as it is; EMA: 1 - decay of means.
 typedef struct hx_optim_conf { float beta1, beta2, eps, weight_decay; } hx_optim_conf;
 // Gradient norm after SCALE -> *norm[1], and the factor on every gradient that clips it -> [1],
 // from the sums of squares of n parts of the gradient.
@@ -112,4 +116,6 @@ hx_t t_sumsq(hx_t g);                      // g[N] -> sums over blocks of 4096, 
 hx_t t_clip(int n, const hx_t *sums, hx_t step, hx_t *norm);
 // One step of Adam: p, m and v are external values and are written in place.
 void t_adam(const hx_optim_conf *k, hx_t step, hx_t factor, hx_t p, hx_t g, hx_t m, hx_t v);
+// e += rate (p - e) in place, with the step block's EMA: the moving mean of the weights.
+void t_follow(hx_t step, hx_t e, hx_t p);
 void t_adamw(const hx_optim_conf *k, hx_t step, hx_t factor, hx_t p, hx_t g, hx_t m, hx_t v);

@@ -33,9 +33,25 @@ static hx_t clip_factor(hx_tape *t, int64_t n, int64_t most, hx_t step, hx_t nor
     return factor;
 }
 
-hx_tape *hx_optim_tape(const hx_optim *o, const hx_optim_conf *k, int64_t n, int64_t max_elems,
-                       int64_t step_at, int64_t norm_at)
+// Updates weights [from, to), of one part, in segments that no multiple of `most` cuts.
+static void update_part(hx_tape *t, const hx_optim *o, const hx_optim_conf *k, int64_t from,
+                        int64_t to, int64_t most, hx_t step, hx_t factor)
 {
+    for (int64_t next; from < to; from = next) {
+        next = hx_min(to, (from / most + 1) * most);
+        hx_t x[4];
+        for (int i = 0; i < 4; i++)
+            x[i] = hx_external(t, (hx_place)(HX_PARAM + i), 4 * from, false, 1,
+                               (int64_t[]){ next - from });
+        o->update(k, step, factor, x[0], x[1], x[2], x[3]);
+    }
+}
+
+hx_tape *hx_optim_tape_parts(const hx_optim *o, const hx_optim_conf *k, int64_t max_elems,
+                             int64_t step_at, int64_t norm_at, const hx_optim_part *part, int n_part,
+                             bool ema)
+{
+    int64_t n = n_part > 0 ? part[n_part - 1].end : 0;
     hx_tape *t = hx_tape_new();
     if (!t)
         return NULL;
@@ -47,9 +63,20 @@ hx_tape *hx_optim_tape(const hx_optim *o, const hx_optim_conf *k, int64_t n, int
     hx_t step = hx_external(t, HX_INPUT, step_at, false, 1, (int64_t[]){ HX_STEP_VALUES });
     hx_t norm = hx_external(t, HX_OUTPUT, norm_at, false, 1, (int64_t[]){ 1 });
     hx_t factor = clip_factor(t, n, max_elems, step, norm);
-    for (int64_t i = 0; i < hx_ceil_div(n, max_elems); i++)
-        o->update(k, step, factor, segment(t, HX_PARAM, n, max_elems, i),
-                  segment(t, HX_GRAD, n, max_elems, i), segment(t, HX_MOM1, n, max_elems, i),
-                  segment(t, HX_MOM2, n, max_elems, i));
+    for (int i = 0; i < n_part; i++) {
+        hx_optim_conf own = *k;
+        if (!part[i].decays)
+            own.weight_decay = 0;
+        update_part(t, o, &own, i ? part[i - 1].end : 0, part[i].end, max_elems, step, factor);
+    }
+    for (int64_t i = 0; ema && i < hx_ceil_div(n, max_elems); i++)
+        t_follow(step, segment(t, HX_EMA, n, max_elems, i), segment(t, HX_PARAM, n, max_elems, i));
     return t;
+}
+
+hx_tape *hx_optim_tape(const hx_optim *o, const hx_optim_conf *k, int64_t n, int64_t max_elems,
+                       int64_t step_at, int64_t norm_at)
+{
+    return hx_optim_tape_parts(o, k, max_elems, step_at, norm_at, &(hx_optim_part){ n, true }, 1,
+                               false);
 }

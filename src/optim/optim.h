@@ -18,3 +18,10 @@ const hx_optim *hx_optim_find(const char *name);
 // out, other failures poison it. norm[1] is an HX_OUTPUT value at byte `norm_at`.
 hx_tape *hx_optim_tape(const hx_optim *o, const hx_optim_conf *k, int64_t n, int64_t max_elems,
                        int64_t step_at, int64_t norm_at);
+
+// Some neighbouring weights [previous end, end) and whether weight decay is for them.
+typedef struct hx_optim_part { int64_t end; bool decays; } hx_optim_part;
+// The same for weights in parts, the last of which ends at n; with ema also their means in HX_EMA.
+hx_tape *hx_optim_tape_parts(const hx_optim *o, const hx_optim_conf *k, int64_t max_elems,
+                             int64_t step_at, int64_t norm_at, const hx_optim_part *part, int n_part,
+                             bool ema);

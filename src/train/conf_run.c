@@ -36,6 +36,15 @@ static const hx_field train_fields[] = {
     F(train, accumulate, HX_I32, "1", 1, 65536, "batches summed into one step"),
     F(train, recompute, HX_BOOL, "false", 0, 0, "make norms and activations again in the backward pass: less memory"),
     F(train, clip_norm, HX_F32, "0.5", 0, 1e9, "largest norm of the gradient; 0: not clipped"),
+    F(train, non_finite, HX_STR, "stop", 0, 0,
+      "a gradient that is not finite: stop | skip (the step changes nothing)"),
+    F(train, skip_zscore, HX_F32, "0", 0, 1000,
+      "skip a step whose gradient's norm is so many deviations above the last ones; 0: none"),
+    F(train, max_skips, HX_I32, "10", 1, 1000000, "steps skipped in a row before the run stops"),
+    F(train, ema, HX_F32, "0", 0, 0.9999999,
+      "decay of a moving mean of the weights, which is what is evaluated; 0: none"),
+    F(train, label_smoothing, HX_F32, "0", 0, 0.9999999,
+      "share of every label that is spread over all tokens, in training losses only"),
     { 0 } };
 static const hx_field optim_fields[] = {
     F(optim, name, HX_STR, "adamw", 0, 0, "optimizer"),
@@ -44,16 +53,21 @@ static const hx_field optim_fields[] = {
     F(optim, eps, HX_F32, "1e-8", 1e-30, 1, "added to the root of the second moment"),
     F(optim, weight_decay, HX_F32, "0.01", 0, 10,
       "share of a weight removed per step and unit of lr"),
+    F(optim, decay, HX_STR, "all", 0, 0,
+      "weight decay for: all | matrices (not for norms, biases and embeddings)"),
     { 0 }
 };
 static const hx_field schedule_fields[] = {
-    F(schedule, name, HX_STR, "cosine", 0, 0, "constant | linear | cosine"),
+    F(schedule, name, HX_STR, "cosine", 0, 0, "constant | linear | cosine | wsd | inv_sqrt"),
     F(schedule, warmup, HX_I64, "0", 0, 1e12, "steps from 0 up to lr"),
     F(schedule, min_lr, HX_F32, "0", 0, 1e3, "learning rate of the last step"),
+    F(schedule, decay, HX_F32, "0.2", 0, 1, "wsd: share of the steps, at the end, in which lr falls"),
     { 0 } };
 static const hx_field eval_fields[] = {
     F(eval, every, HX_I64, "100", 0, 1e12, "steps between evaluations; 0: only first and last"),
     F(eval, batches, HX_I32, "20", 1, 1 << 24, "batches of an evaluation"),
+    F(eval, patience, HX_I32, "0", 0, 1000000,
+      "evaluations without a better loss after which training ends; 0: never"),
     { 0 } };
 static const hx_field sample_fields[] = {
     F(sample, every, HX_I64, "500", 0, 1e12, "steps between samples; 0: none"),
@@ -62,11 +76,13 @@ static const hx_field sample_fields[] = {
     F(sample, temp, HX_F32, "1", 0, 100, "temperature; 0: the likeliest token"),
     F(sample, top_k, HX_I32, "0", 0, 1 << 24, "choose among the k likeliest tokens; 0: all"),
     F(sample, top_p, HX_F32, "1", 0, 1, "choose among the likeliest with this probability in all"),
+    F(sample, min_p, HX_F32, "0", 0, 1, "leave out what is less likely than this share of the likeliest"),
     { 0 } };
 static const hx_field save_fields[] = {
     F(save, every, HX_STR, "10m", 0, 0,
       "steps (500) or time (30s, 10m, 2h) between checkpoints; 0: only the last"),
     F(save, keep, HX_I32, "3", 1, 1000000, "checkpoints kept"),
+    F(save, best, HX_BOOL, "true", 0, 0, "also keep the one with the best validation loss"),
     { 0 }
 };
 static const hx_field log_fields[] = {
@@ -194,7 +210,11 @@ static hx_result check(const hx_conf *root, hx_run_conf *c)
     static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16", NULL };
     static const char *const orders[] = { "random", "sequential", NULL };
     static const char *const tokenizers[] = { "bytes", NULL };
-    static const char *const schedules[] = { "constant", "linear", "cosine", NULL };
+    static const char *const schedules[] = { "constant", "linear", "cosine", "wsd", "inv_sqrt", NULL };
+    static const char *const policies[] = { "stop", "skip", NULL };
+    static const char *const decays[] = { "all", "matrices", NULL };
+    HX_TRY(one_of(root, "train", "non_finite", c->train.non_finite, policies));
+    HX_TRY(one_of(root, "optim", "decay", c->optim.decay, decays));
     HX_TRY(one_of(root, "device", "precision", c->device.precision, precisions));
     HX_TRY(one_of(root, "data", "order", c->data.order, orders));
     HX_TRY(one_of(root, "data", "tokenizer", c->data.tokenizer, tokenizers));

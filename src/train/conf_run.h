@@ -14,26 +14,36 @@ typedef struct hx_conf_train {
     bool    recompute;
     int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
     float   clip_norm;                     // <= 0: none
+    const char *non_finite;                // stop | skip
+    float   skip_zscore;                   // <= 0: none
+    int32_t max_skips;
+    float   ema, label_smoothing;
 } hx_conf_train;
 typedef struct hx_conf_optim {
     const char *name;
     float    lr;
     hx_reals betas;
     float    eps, weight_decay;
+    const char *decay;                     // all | matrices
 } hx_conf_optim;
-typedef struct hx_conf_schedule { const char *name; int64_t warmup; float min_lr; } hx_conf_schedule;
-typedef struct hx_conf_eval { int64_t every; int32_t batches; } hx_conf_eval;
+typedef struct hx_conf_schedule {
+    const char *name;
+    int64_t warmup;
+    float   min_lr, decay;
+} hx_conf_schedule;
+typedef struct hx_conf_eval { int64_t every; int32_t batches, patience; } hx_conf_eval;
 typedef struct hx_conf_sample {
     int64_t every;
     const char *prompt;
     int32_t length;
     float   temp;
     int32_t top_k;
-    float   top_p;
+    float   top_p, min_p;
 } hx_conf_sample;
 typedef struct hx_conf_save {
     const char *every;                     // as given: "500" or "10m"
     int32_t     keep;
+    bool        best;
     int64_t     every_steps;               // one of the two is 0; both 0: only the last step
     double      every_seconds;
 } hx_conf_save;

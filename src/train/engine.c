@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ typedef struct slot {
     uint64_t  ticket;
     int64_t   step;
     double    start_ms;                    // when it was submitted
+    float     limit;                       // of the gradient's norm
 } slot;
 
 struct hx_engine {
@@ -32,6 +34,7 @@ struct hx_engine {
     slot            slot[SLOTS];
     int             n_prog;
     double          cut;                   // what programs should be recorded for, see measure()
+    float           limit;                 // of steps to come, see hx_engine_limit
     int             measured;              // steps whose time was taken
     double          fastest_ms, last_end_ms;
     int64_t         first, next;           // pending steps are first .. next-1, counted from 0
@@ -46,6 +49,25 @@ static hx_pass *micro_pass(const hx_engine *e, int64_t m)
     return e->micro[m > 0];
 }
 
+// Neighbouring parameters that weight decay treats alike, up to the end of what is trained.
+static int decay_parts(const hx_engine *e, int64_t n, hx_optim_part *part)
+{
+    const hx_params *ps = e->net->params;
+    int parts = 0;
+    for (int i = 0; i < ps->n; i++) {
+        const hx_param *p = &ps->list[i];
+        if (p->buffer)
+            continue;
+        bool decays = !e->k.decay_matrices || (p->rank > 1 && !strstr(p->name, "emb"));
+        if (parts && part[parts - 1].decays == decays)
+            parts--;
+        else if (parts)
+            part[parts - 1].end = p->at / 4;
+        part[parts++] = (hx_optim_part){ n, decays };
+    }
+    return parts;
+}
+
 static hx_result plan_optimizer(hx_engine *e)
 {
     const hx_dev_caps *c = hx_dev_get_caps(e->dev);
@@ -54,7 +76,12 @@ static hx_result plan_optimizer(hx_engine *e)
     int64_t room = hx_min(c->max_range, e->micro[0]->plan->block_bytes) / 4, most = 4096;
     while (2 * most <= room && 2 * most <= HX_PARAM_BLOCK / 4)
         most *= 2;
-    e->optim_tape = hx_optim_tape(e->k.optim, &e->k.optim_conf, n, most, 0, 0);
+    hx_optim_part *part = hx_new(e->arena, hx_optim_part, e->net->params->n + 1);
+    if (!part)
+        return HX_E_NOMEM;
+    int parts = decay_parts(e, n, part);
+    e->optim_tape = hx_optim_tape_parts(e->k.optim, &e->k.optim_conf, most, 0, 0, part, parts,
+                                        e->k.ema > 0);
     if (!e->optim_tape)
         return HX_E_NOMEM;
     HX_TRY(hx_tape_error(e->optim_tape));
@@ -132,7 +159,7 @@ static hx_result check_fit(const hx_engine *e)
     const hx_dev_caps *c = hx_dev_get_caps(e->dev);
     int64_t params = e->net->params->bytes, temp = temp_bytes(e), io = 0, all = 0,
             have = c->memory_bytes;
-    bool counted = hx_mul(params, 4, &all) &&
+    bool counted = hx_mul(params, e->k.ema > 0 ? 5 : 4, &all) &&
                    hx_mul(input_bytes(e) + output_bytes(e), 2 * e->k.accumulate, &io) &&
                    hx_sum(all, io, &all) && hx_sum(all, temp, &all);
     if (counted && (have <= 0 || all <= have))
@@ -143,14 +170,14 @@ static hx_result check_fit(const hx_engine *e)
         "this run needs %s on '%s', which has %s: parameters %s, gradients %s, optimizer %s, "
         "activations %s; %s [E-NOMEM]",
         mib(a, counted ? all : INT64_MAX), c->name, mib(a, have), mib(a, params), mib(a, params),
-        mib(a, 2 * params), mib(a, temp), remedy(e, all - temp, temp, have));
+        mib(a, (e->k.ema > 0 ? 3 : 2) * params), mib(a, temp), remedy(e, all - temp, temp, have));
 }
 
 static hx_result make_memory(hx_engine *e)
 {
     static const char *const names[] = { [HX_PARAM] = "parameters", [HX_GRAD] = "gradients",
-        [HX_MOM1] = "first moments", [HX_MOM2] = "second moments" };
-    for (int i = HX_PARAM; i <= HX_MOM2; i++)
+        [HX_MOM1] = "first moments", [HX_MOM2] = "second moments", [HX_EMA] = "mean weights" };
+    for (int i = HX_PARAM; i <= (e->k.ema > 0 ? HX_EMA : HX_MOM2); i++)
         HX_TRY(hx_memory_new(e->dev, e->net->params->bytes, HX_BUF_DEVICE, names[i], &e->mem[i]));
 
     int64_t temp = temp_bytes(e);
@@ -166,6 +193,9 @@ static hx_result make_memory(hx_engine *e)
     HX_TRY(hx_pass_bind(e->micro[0], shared));
     if (e->micro[1])
         HX_TRY(hx_pass_bind(e->micro[1], shared));
+    // what is evaluated are the mean weights where there are any
+    if (e->k.ema > 0)
+        shared[HX_PARAM] = &e->mem[HX_EMA];
     HX_TRY(hx_pass_bind(e->eval, shared));
     if (e->optim_tape->const_bytes > 0) {
         HX_TRY(hx_memory_new(e->dev, e->optim_tape->const_bytes, HX_BUF_DEVICE, "constants",
@@ -309,6 +339,8 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed)
             hx_param_init(&ps->list[i], seed, (float *)(host + ps->list[i].at));
     if (!r)
         r = hx_engine_write(e, HX_PARAM, host);
+    if (!r && e->k.ema > 0)
+        r = hx_engine_write(e, HX_EMA, host);
     free(host);
     return r;
 }
@@ -330,6 +362,17 @@ hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena)
 
 // ---- steps --------------------------------------------------------------------------------
 
+void hx_engine_limit(hx_engine *e, double norm)
+{
+    e->limit = (float)fmin(norm, 3e38);
+}
+
+// The first steps are left behind sooner: with a decay near 1 they would count for long.
+static double ema_rate(const hx_engine *e, int64_t step)
+{
+    return 1 - fmin(e->k.ema, (1 + (double)step) / (10 + (double)step));
+}
+
 static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *ids)
 {
     int64_t count = e->k.batch * e->k.tokens;
@@ -349,6 +392,8 @@ static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *i
         [HX_STEP_BIAS2] = (float)(1 - pow(e->k.optim_conf.beta2, (double)q->step)),
         [HX_STEP_CLIP] = (float)e->k.clip_norm,
         [HX_STEP_SCALE] = 1.f / (float)e->k.accumulate,
+        [HX_STEP_LIMIT] = q->limit,
+        [HX_STEP_EMA] = (float)ema_rate(e, q->step),
     };
     return hx_memory_write(&q->input, e->k.accumulate * input_bytes(e), v, sizeof v);
 }
@@ -377,6 +422,7 @@ hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *i
     if (q->cut != e->cut)
         HX_TRY(record_slot(e, q, e->cut));
     q->step = step;
+    q->limit = e->limit;
     HX_TRY(write_inputs(e, q, lr, ids));
     q->start_ms = hx_now_ms();
     HX_TRY(hx_dev_submit(e->dev, q->prog, e->n_prog, q->cut > 0, &q->ticket));
@@ -429,6 +475,7 @@ hx_result hx_engine_result(hx_engine *e, hx_losses *out)
     float norm = 0;
     HX_TRY(hx_memory_read(&q->output, A * output_bytes(e), &norm, 4));
     out->grad_norm = norm;
+    out->skipped = !isfinite(norm) || (q->limit > 0 && norm > q->limit);
     e->first++;
     return HX_OK;
 }
@@ -444,6 +491,48 @@ hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out)
     HX_TRY(hx_pass_score(e->eval, &out->score));
     name_losses(e, 1, out);
     return HX_OK;
+}
+
+// ---- what is not finite -----------------------------------------------------------------------
+
+// The first parameter of `arena` with such a value; -1: none.
+static int bad_param(const hx_params *ps, const char *arena)
+{
+    for (int i = 0; i < ps->n; i++) {
+        const float *v = (const float *)(arena + ps->list[i].at);
+        for (int64_t k = 0; k < ps->list[i].elems && !ps->list[i].table; k++)
+            if (!isfinite(v[k]))
+                return i;
+    }
+    return -1;
+}
+
+static hx_result find_bad(hx_engine *e, const int32_t *ids, char *arena, char *out, size_t size)
+{
+    const hx_params *ps = e->net->params;
+    HX_TRY(hx_engine_read(e, HX_PARAM, arena));
+    int bad = bad_param(ps, arena);
+    if (bad >= 0)
+        snprintf(out, size, "%s", ps->list[bad].name);
+    for (int64_t m = 0; m < e->k.accumulate && bad < 0; m++) {
+        HX_TRY(hx_pass_write(e->micro[0], ids + m * e->k.batch * e->k.tokens, 0));
+        HX_TRY(hx_pass_run(e->micro[0]));
+        HX_TRY(hx_engine_read(e, HX_GRAD, arena));
+        bad = bad_param(ps, arena);
+        if (bad >= 0)
+            snprintf(out, size, "%s.grad, micro-batch %lld", ps->list[bad].name, (long long)m + 1);
+    }
+    return HX_OK;
+}
+
+hx_result hx_engine_find_bad(hx_engine *e, const int32_t *ids, char *out, size_t size)
+{
+    *out = 0;
+    char *arena = calloc(1, (size_t)hx_max(e->net->params->bytes, 1));
+    hx_result r = arena ? find_bad(e, ids, arena, out, size)
+                        : hx_fail(HX_E_NOMEM, "no memory to look at the gradients [E-NOMEM]");
+    free(arena);
+    return r;
 }
 
 // ---- times ----------------------------------------------------------------------------------

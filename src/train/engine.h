@@ -10,6 +10,8 @@ typedef struct hx_engine_conf {
     const hx_optim *optim;
     hx_optim_conf   optim_conf;
     double          clip_norm;             // largest norm of the whole gradient; <= 0: none
+    bool            decay_matrices;        // no weight decay for vectors and embeddings
+    double          ema;                   // decay of the moving mean of the weights; 0: none
     bool            profile;               // record with timestamps (hx_engine_profile)
 } hx_engine_conf;
 
@@ -21,6 +23,7 @@ typedef struct hx_losses {
     double      part[HX_MAX_OUTPUTS];      // every output of the graph, see hx_engine_part
     double      grad_norm;                 // before clipping
     hx_score    score;                     // of an evaluation, where the net is masked
+    bool        skipped;                   // the norm was not finite or above the limit: no update
 } hx_losses;
 
 typedef struct hx_engine hx_engine;
@@ -36,13 +39,20 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed);
 // returns at once, at most one step ahead: with two steps under way their older result must be
 // taken first.
 hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids);
+// Gradients with a larger norm are not used by steps that start from now on; 0: no limit.
+void      hx_engine_limit(hx_engine *e, double norm);
 int       hx_engine_pending(const hx_engine *e);           // steps whose result was not taken: 0..2
 hx_result hx_engine_result(hx_engine *e, hx_losses *out);  // of the oldest; waits for it
 // Losses of one batch [batch, tokens] without learning; no step may be pending.
 hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out);
+// Looks for the first value that is not finite: in the parameters, else in the gradients of one
+// step's micro-batches, whose ids are given. Writes "layers.0.norm.g" or "layers.0.norm.g.grad,
+// micro-batch 2" to `out`, "" where there is none. No step may be pending.
+hx_result hx_engine_find_bad(hx_engine *e, const int32_t *ids, char *out, size_t size);
 const char *hx_engine_part(const hx_engine *e, int i);     // name of part[i]; NULL behind the last
 
-// Whole arenas (HX_PARAM, HX_GRAD, HX_MOM1, HX_MOM2), params->bytes each; no step may be pending.
+// Whole arenas (HX_PARAM, HX_GRAD, HX_MOM1, HX_MOM2, with hx_engine_conf.ema HX_EMA), params->bytes
+// each; no step may be pending.
 hx_result hx_engine_read(hx_engine *e, hx_place place, void *arena);
 hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena);
 hx_memory *hx_engine_memory(hx_engine *e, hx_place place); // for passes that share the parameters

@@ -57,6 +57,15 @@ static int64_t nucleus(const choice *c, int64_t n, const hx_sampling *s)
     return n;
 }
 
+// How many of n sorted choices have at least min_p of the first one's probability.
+static int64_t likely(const choice *c, int64_t n, const hx_sampling *s)
+{
+    int64_t k = 1;
+    while (k < n && exp((c[k].logit - c[0].logit) / s->temp) >= s->min_p)
+        k++;
+    return k;
+}
+
 int64_t hx_sample_token(const float *logits, int64_t V, const hx_sampling *s, int64_t index)
 {
     choice *c = malloc(sizeof *c * (size_t)V);
@@ -69,6 +78,8 @@ int64_t hx_sample_token(const float *logits, int64_t V, const hx_sampling *s, in
     if (s->temp > 0) {
         if (s->top_p < 1)
             n = nucleus(c, n, s);
+        if (s->min_p > 0)
+            n = likely(c, n, s);
         double total = 0, sum = 0;
         for (int64_t i = 0; i < n; i++)
             total += exp((c[i].logit - c[0].logit) / s->temp);

@@ -2,8 +2,11 @@
 #pragma once
 #include "pass.h"
 
-// temp 0 takes the most likely token. top_k 0 and top_p >= 1 leave nothing out.
-typedef struct hx_sampling { double temp; int64_t top_k; double top_p; uint64_t seed; } hx_sampling;
+// temp 0 takes the most likely token. top_k 0, top_p >= 1 and min_p 0 leave nothing out; min_p leaves
+// out what is less likely than that share of the most likely, temperature included.
+typedef struct hx_sampling {
+    double temp; int64_t top_k; double top_p; uint64_t seed; double min_p;
+} hx_sampling;
 // Draws one of V tokens; the random number is a pure function of (seed, index).
 int64_t hx_sample_token(const float *logits, int64_t V, const hx_sampling *s, int64_t index);
 

@@ -120,6 +120,7 @@ hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_
     *g = (hx_graph){ .tape = tape, .params = net->params, .purpose = purpose, .batch = batch,
                      .tokens = tokens, .given = net->given, .n_given = net->n_given };
     tape->frugal = net->frugal;
+    tape->smooth = kind == HX_PASS_FORWARD ? 0 : net->smooth;
     p->dev = dev;
     p->graph = g;
     hx_result r = build(p, net, kind);
@@ -149,8 +150,8 @@ hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES])
     static const hx_buf_kind kinds[HX_N_PLACES] = {
         [HX_INPUT] = HX_BUF_UP, [HX_OUTPUT] = HX_BUF_DOWN};
     static const char *const names[HX_N_PLACES] = {"activations",   "parameters",     "gradients",
-                                                   "first moments", "second moments", "inputs",
-                                                   "constants",     "outputs"};
+                                                   "first moments", "second moments", "mean weights",
+                                                   "inputs",        "constants",      "outputs"};
     const hx_params *ps = p->graph->params;
     int64_t need[HX_N_PLACES] = {[HX_TEMP] = p->plan->temp_bytes,
                                  [HX_PARAM] = ps->bytes,

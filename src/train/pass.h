@@ -11,6 +11,7 @@ typedef struct hx_net {
     void           *self;                  // the model's handles
     bool            frugal;                // hx_tape.frugal of its passes
     bool            masked;                // labels come apart from ids, and evaluation keeps a score
+    float           smooth;                // hx_tape.smooth of passes with gradients
     const hx_given *given;                 // inputs beside ids that its passes have; borrowed
     int             n_given;
 } hx_net;

@@ -18,6 +18,8 @@ static hx_result make_engine(hx_dev *dev, const hx_run_conf *c, bool profile, hx
                         .optim = o,
                         .clip_norm = c->train.clip_norm,
                         .profile = profile,
+                        .decay_matrices = !strcmp(c->optim.decay, "matrices"),
+                        .ema = c->train.ema,
                         .optim_conf = {(float)c->optim.betas.v[0], (float)c->optim.betas.v[1],
                                        c->optim.eps, c->optim.weight_decay}};
     return hx_engine_new(dev, &out->net, &k, &out->engine);
@@ -25,7 +27,8 @@ static hx_result make_engine(hx_dev *dev, const hx_run_conf *c, bool profile, hx
 
 static hx_result make_generator(hx_dev *dev, const hx_run_conf *c, hx_rig *out)
 {
-    hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = hx_engine_memory(out->engine, HX_PARAM),
+    hx_place weights = c->train.ema > 0 ? HX_EMA : HX_PARAM;
+    hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = hx_engine_memory(out->engine, weights),
                                        [HX_TEMP] = hx_engine_memory(out->engine, HX_TEMP) };
     HX_TRY(hx_generator_new(dev, &out->net, shared, &out->gen));
     int64_t prompt = (int64_t)strlen(c->sample.prompt);
@@ -37,6 +40,7 @@ hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *ou
     *out = (hx_rig){0};
     hx_result r = hx_net_init(&out->net, c->model, c->model_conf);
     out->net.frugal = c->train.recompute;
+    out->net.smooth = c->train.label_smoothing;
     if (!r)
         r = make_engine(dev, c, profile, out);
     if (!r && c->sample.every > 0)
@@ -129,11 +133,19 @@ double hx_learning_rate(const hx_run_conf *c, int64_t step)
            warm = (double)c->schedule.warmup;
     if ((double)step <= warm)
         return top * (double)step / warm;
-    double span = (double)c->train.steps - warm;
-    double at = span > 0 ? fmin(((double)step - warm) / span, 1) : 1;
-    if (!strcmp(c->schedule.name, "cosine"))
+    const char *name = c->schedule.name;
+    double steps = (double)c->train.steps, now = (double)step, span = steps - warm;
+    double at = span > 0 ? fmin((now - warm) / span, 1) : 1;
+    if (!strcmp(name, "cosine"))
         return low + (top - low) * 0.5 * (1 + cos(acos(-1.0) * at));
-    if (!strcmp(c->schedule.name, "linear"))
+    if (!strcmp(name, "linear"))
         return top + (low - top) * at;
+    // falls like 1/sqrt(step) from the end of the warm-up on
+    if (!strcmp(name, "inv_sqrt"))
+        return fmax(low, top * sqrt(fmax(warm, 1) / fmax(now, 1)));
+    // warm-up, the same for long, then a straight fall
+    double tail = fmin(c->schedule.decay * steps, span);
+    if (!strcmp(name, "wsd") && tail > 0 && now > steps - tail)
+        return top + (low - top) * fmin((now - (steps - tail)) / tail, 1);
     return top;
 }

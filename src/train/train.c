@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../../runtime/file.h"
 #include "../core/ckpt.h"
@@ -29,6 +30,9 @@ struct hx_trainer {
     double                 all_s;
     double                 saved_at;
     int64_t                saved_step;
+    bool                   improved;       // the evaluation of this step is the best so far
+    bool                   ended;          // evaluations have not become better for long
+    char                   bad[256];       // of the last step that was skipped: what was not finite
 };
 
 static double now(void)
@@ -173,6 +177,21 @@ static const char *bad_part(const hx_trainer *t, const hx_losses *l)
     return "loss";
 }
 
+static bool patience_is_over(const hx_trainer *t)
+{
+    return t->c->eval.patience > 0 && t->state.stale >= t->c->eval.patience;
+}
+
+static void note_best(hx_trainer *t, double loss)
+{
+    hx_ckpt_state *s = &t->state;
+    t->improved = s->best == 0 || loss < s->best;
+    s->best = t->improved ? loss : s->best;
+    s->best_step = t->improved ? s->step : s->best_step;
+    s->stale = t->improved ? 0 : s->stale + 1;
+    t->ended = patience_is_over(t);
+}
+
 static hx_result eval_now(hx_trainer *t)
 {
     hx_losses l;
@@ -189,10 +208,13 @@ static hx_result eval_now(hx_trainer *t)
     put_losses(t, &b, &l);
     put_number(&b, "seconds", now() - start);
     HX_TRY(end_row(t, &b));
-    if (t->state.best == 0 || l.loss < t->state.best)
-        t->state.best = l.loss;
+    note_best(t, l.loss);
     say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte",
         (long long)t->state.step, l.loss, l.ce / log(2));
+    if (t->ended)
+        say(t, HX_EVENT_NOTE, "step %lld  no better loss in %lld evaluations, the best was %.4f at "
+            "step %lld: training ends", (long long)t->state.step, (long long)t->state.stale,
+            t->state.best, (long long)t->state.best_step);
     return HX_OK;
 }
 
@@ -208,7 +230,7 @@ static bool keep_byte(void *user, uint8_t byte)
 static hx_result sample_now(hx_trainer *t)
 {
     const hx_conf_sample *s = &t->c->sample;
-    hx_sampling how = { s->temp, s->top_k, s->top_p, (uint64_t)t->c->run.seed };
+    hx_sampling how = { s->temp, s->top_k, s->top_p, (uint64_t)t->c->run.seed, s->min_p };
     size_t n_prompt = strlen(s->prompt);
     text x = { t, malloc(n_prompt + (size_t)s->length + 1), (int64_t)n_prompt };
     if (!x.at)
@@ -236,27 +258,34 @@ static hx_result sample_now(hx_trainer *t)
 
 // ---- checkpoints --------------------------------------------------------------------------
 
-// The three arenas in host memory, one after the other.
+static const hx_place saved_places[] = { HX_PARAM, HX_MOM1, HX_MOM2, HX_EMA };
+
+static int count_saved(const hx_trainer *t)
+{
+    return HX_COUNT(saved_places) - !(t->c->train.ema > 0);
+}
+
+// The saved arenas in host memory, one after the other.
 static char *host_arenas(const hx_trainer *t)
 {
     int64_t n = 0;
-    char *a = hx_mul(t->rig.net.params->bytes, 3, &n) ? calloc(1, (size_t)hx_max(n, 1)) : NULL;
+    bool fits = hx_mul(t->rig.net.params->bytes, count_saved(t), &n);
+    char *a = fits ? calloc(1, (size_t)hx_max(n, 1)) : NULL;
     if (!a)
         hx_fail(HX_E_NOMEM,
-                "no memory for a host copy of parameters and moments, 3 x %lld bytes [E-NOMEM]",
-                (long long)t->rig.net.params->bytes);
+                "no memory for a host copy of parameters and moments, %d x %lld bytes [E-NOMEM]",
+                count_saved(t), (long long)t->rig.net.params->bytes);
     return a;
 }
-
-static const hx_place saved_places[] = { HX_PARAM, HX_MOM1, HX_MOM2 };
 
 static hx_result write_ckpt(hx_trainer *t, char *a)
 {
     int64_t n = t->rig.net.params->bytes;
-    for (int i = 0; i < HX_COUNT(saved_places); i++)
+    for (int i = 0; i < count_saved(t); i++)
         HX_TRY(hx_engine_read(t->rig.engine, saved_places[i], a + i * n));
     hx_ckpt ck = { .model = t->c->model, .conf = t->c->model_conf, .params = t->rig.net.params,
-                   .p = a, .m = a + n, .v = a + 2 * n, .state = t->state };
+                   .p = a, .m = a + n, .v = a + 2 * n,
+                   .ema = t->c->train.ema > 0 ? a + 3 * n : NULL, .state = t->state };
     return hx_ckpt_write(t->p->run->ckpt_dir, &ck, t->c->save.keep);
 }
 
@@ -272,6 +301,8 @@ static hx_result save_now(hx_trainer *t)
     if (r)
         return r;
     t->saved_step = t->state.step;
+    if (t->c->save.best && t->state.best_step == t->state.step)
+        HX_TRY(hx_ckpt_mark_best(t->p->run->ckpt_dir, t->state.step));
     say(t, HX_EVENT_NOTE, "step %lld  saved %s/step-%08lld", (long long)t->state.step,
         t->p->run->ckpt_dir, (long long)t->state.step);
     return HX_OK;
@@ -286,7 +317,14 @@ static hx_result load_from(hx_trainer *t, const char *dir)
     hx_result r = hx_ckpt_state_read(dir, &t->state);
     if (!r)
         r = hx_ckpt_read(dir, t->rig.net.params, a, a + n, a + 2 * n);
-    for (int i = 0; i < HX_COUNT(saved_places) && !r; i++)
+    if (!r && t->c->train.ema > 0) {
+        bool there;
+        r = hx_ckpt_read_ema(dir, t->rig.net.params, a + 3 * n, &there);
+        // means that were turned on later begin here
+        if (!r && !there)
+            memcpy(a + 3 * n, a, (size_t)n);
+    }
+    for (int i = 0; i < count_saved(t) && !r; i++)
         r = hx_engine_write(t->rig.engine, saved_places[i], a + i * n);
     free(a);
     return r;
@@ -301,9 +339,12 @@ static hx_result begin(hx_trainer *t)
     if (dir) {
         HX_TRY(load_from(t, dir));
         HX_TRY(hx_run_rewind(t->p->run, t->state.step));
+        if (t->c->save.best && t->state.best_step == t->state.step)
+            HX_TRY(hx_ckpt_mark_best(t->p->run->ckpt_dir, t->state.step));
+        t->ended = patience_is_over(t);
         say(t, HX_EVENT_NOTE, "step %lld  resumed from %s", (long long)t->state.step, dir);
     } else {
-        t->state = (hx_ckpt_state){ .seed = t->c->run.seed };
+        t->state = (hx_ckpt_state){ .seed = t->c->run.seed, .norm_before = -1, .norm_last = -1 };
         HX_TRY(hx_run_rewind(t->p->run, -1));
         HX_TRY(hx_engine_init(t->rig.engine, (uint64_t)t->c->run.seed));
     }
@@ -315,22 +356,106 @@ static hx_result begin(hx_trainer *t)
 
 // ---- steps --------------------------------------------------------------------------------
 
-static hx_result not_finite(hx_trainer *t, const hx_losses *l)
+static const char *last_ckpt(const hx_trainer *t)
 {
     const char *dir = NULL;
-    if (hx_ckpt_find(t->arena, t->p->run->dir, &dir))
-        dir = NULL;
+    return !hx_ckpt_find(t->arena, t->p->run->dir, &dir) && dir ? dir : "none";
+}
+
+// Looks, with the parameters as they are now, for what was not finite in the step that was begun
+// after `before` others.
+static void find_bad(hx_trainer *t, int64_t before)
+{
+    *t->bad = 0;
+    hx_losses late;
+    while (hx_engine_pending(t->rig.engine) && !hx_engine_result(t->rig.engine, &late))
+        continue;
+    fill_ids(t, before);
+    if (hx_engine_find_bad(t->rig.engine, t->ids, t->bad, sizeof t->bad))
+        *t->bad = 0;
+}
+
+static hx_result not_finite(hx_trainer *t, const hx_losses *l)
+{
+    find_bad(t, t->state.step);
     return hx_fail(HX_E_NUMERIC,
-                   "%s is not finite at step %lld; last checkpoint: %s; try a lower optim.lr or "
-                   "train.clip_norm [E-NUMERIC]",
+                   "%s is not finite at step %lld (first bad tensor: %s); last checkpoint: %s; try "
+                   "a lower optim.lr or train.clip_norm, or train.non_finite=skip [E-NUMERIC]",
                    isfinite(l->loss) ? "the gradient's norm" : "the loss", (long long)l->step,
-                   dir ? dir : "none");
+                   *t->bad ? t->bad : "not found again", last_ckpt(t));
+}
+
+// ---- steps left out -------------------------------------------------------------------------
+// Whether a step is left out is decided on the device, by a limit of its gradient's norm. As the
+// next step is begun before the last one's result is known, limits follow from the norms of all
+// steps but the last one, on devices without a queue, too: so they do not depend on the device's
+// kind, nor on where a run was interrupted.
+
+static void learn_norm(hx_ckpt_state *s, double *norm)
+{
+    if (*norm >= 0) {
+        double x = log(*norm + 1e-30), d = x - s->norm_mean;
+        double rate = fmax(0.01, 1 / (double)++s->norms);
+        s->norm_mean += rate * d;
+        s->norm_var = (1 - rate) * (s->norm_var + rate * d * d);
+    }
+    *norm = -1;
+}
+
+// For the step after `before` others.
+static double norm_limit(hx_trainer *t, int64_t before)
+{
+    enum { FIRST = 20 };                   // steps before there is a limit
+    hx_ckpt_state *s = &t->state;
+    double z = t->c->train.skip_zscore;
+    if (z <= 0)
+        return 0;
+    learn_norm(s, &s->norm_before);
+    if (s->step < before)                  // the last result is of the step before the last
+        learn_norm(s, &s->norm_last);
+    // norms that hardly vary are no reason to leave out one that is a little larger
+    return s->norms < FIRST ? 0 : exp(s->norm_mean + z * fmax(sqrt(s->norm_var), 0.05));
+}
+
+static hx_result left_out(hx_trainer *t, const hx_losses *l)
+{
+    hx_ckpt_state *s = &t->state;
+    bool finite = isfinite(l->grad_norm);
+    s->skips++;
+    hx_out b = {0};
+    begin_row(t, &b, "skip");
+    put_number(&b, "grad_norm", l->grad_norm);
+    hx_out_add(&b, ", \"in_a_row\": %lld", (long long)s->skips);
+    HX_TRY(end_row(t, &b));
+    say(t, HX_EVENT_WARN, "step %lld  left out: the gradient's norm is %.3g%s", (long long)s->step,
+        l->grad_norm, finite ? ", far above those before it" : "");
+    if (s->skips < t->c->train.max_skips)
+        return HX_OK;
+    if (!finite)
+        find_bad(t, s->step - 1);
+    return hx_fail(HX_E_NUMERIC,
+                   "%lld steps in a row were left out, the last one is %lld (first bad tensor: %s); "
+                   "last checkpoint: %s; try a lower optim.lr or a larger train.max_skips "
+                   "[E-NUMERIC]", (long long)s->skips, (long long)s->step,
+                   *t->bad ? t->bad : "none", last_ckpt(t));
 }
 
 static bool is_row(const hx_trainer *t, int64_t step)
 {
     int64_t every = t->c->log.every;
     return step == 1 || step == t->c->train.steps || (every > 0 && step % every == 0);
+}
+
+// Of this process, in memory; 0: unknown.
+static int64_t resident_bytes(void)
+{
+    long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%*s %lld", &pages) != 1)
+        pages = 0;
+    if (f)
+        fclose(f);
+    return pages * sysconf(_SC_PAGESIZE);
 }
 
 static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
@@ -342,6 +467,9 @@ static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
     put_number(&b, "grad_norm", e->grad_norm);
     put_number(&b, "tok_s", e->tok_s);
     put_number(&b, "step_ms", e->step_ms);
+    hx_dev_stats mem = hx_dev_get_stats(t->dev);
+    hx_out_add(&b, ", \"mem\": {\"device\": %lld, \"peak\": %lld, \"host\": %lld}",
+               (long long)mem.bytes_now, (long long)mem.bytes_peak, (long long)resident_bytes());
     HX_TRY(end_row(t, &b));
     say(t, HX_EVENT_ROW,
         "step %lld/%lld  loss %.4f  %.4f bits/byte  lr %.3g  |g| %.3g  %.0f tok/s  %.1f ms/step",
@@ -359,10 +487,13 @@ static hx_result take_result(hx_trainer *t)
     HX_TRY(hx_engine_result(t->rig.engine, &l));
     double at = now(), spent = at - t->mark;
     t->mark = at;
-    if (!isfinite(l.loss) || !isfinite(l.grad_norm))
+    bool skips = !strcmp(t->c->train.non_finite, "skip");
+    if (!isfinite(l.grad_norm) ? !skips : !isfinite(l.loss))
         return not_finite(t, &l);
     t->state.step = l.step;
-    t->state.updates++;
+    t->state.updates += !l.skipped;
+    t->state.norm_before = t->state.norm_last;
+    t->state.norm_last = l.skipped ? -1 : l.grad_norm;
     t->state.tokens += step_tokens(t->c);
     t->state.sample += step_samples(t->c);
     t->span_s += spent;
@@ -378,6 +509,10 @@ static hx_result take_result(hx_trainer *t)
                   .step_ms = 1000 * per_step,
                   .tok_s = (double)step_tokens(t->c) / per_step,
                   .eta_s = (double)(t->c->train.steps - l.step) * t->all_s / (double)t->all_steps};
+    e.memory = hx_dev_get_stats(t->dev).bytes_now;
+    if (l.skipped)
+        return left_out(t, &l);
+    t->state.skips = 0;
     tell(t, &e);
     return is_row(t, l.step) ? write_row(t, &l, &e) : HX_OK;
 }
@@ -401,6 +536,11 @@ static bool save_due(const hx_trainer *t, int64_t step)
            (s->every_seconds > 0 && now() - t->saved_at >= s->every_seconds);
 }
 
+static bool asked_to_save(const hx_trainer *t)
+{
+    return t->p->save && *t->p->save;
+}
+
 static bool is_last(const hx_trainer *t)
 {
     return t->state.step == t->c->train.steps;
@@ -422,13 +562,17 @@ static bool sample_due(const hx_trainer *t, int64_t step)
 static hx_result at_boundary(hx_trainer *t)
 {
     int64_t step = t->state.step;
-    bool last = is_last(t), save = last || save_due(t, step);
+    t->improved = false;
     if (eval_due(t, step))
         HX_TRY(eval_now(t));
+    bool last = is_last(t) || t->ended;
+    bool save = last || save_due(t, step) || (t->improved && t->c->save.best) || asked_to_save(t);
     if (sample_due(t, step))
         HX_TRY(sample_now(t));
     if (t->saved_step == step || !save)
         return HX_OK;
+    if (t->p->save)
+        *t->p->save = 0;
     hx_result r = save_now(t);
     if (!r || last)
         return r;
@@ -451,7 +595,7 @@ static hx_result catch_up(hx_trainer *t)
 static bool is_boundary(const hx_trainer *t, int64_t step)
 {
     return step == t->c->train.steps || due(t->c->eval.every, step) || due(t->c->sample.every, step)
-        || save_due(t, step);
+        || save_due(t, step) || asked_to_save(t);
 }
 
 static hx_result stopped(hx_trainer *t)
@@ -468,10 +612,11 @@ static hx_result loop(hx_trainer *t)
 {
     int queued = !strcmp(hx_dev_get_caps(t->dev)->kind, "vulkan");
     t->mark = now();
-    for (int64_t step = t->state.step; step < t->c->train.steps;) {
+    for (int64_t step = t->state.step; step < t->c->train.steps && !t->ended;) {
         if (stopping(t))
             return HX_E_STOPPED;
         fill_ids(t, step);
+        hx_engine_limit(t->rig.engine, norm_limit(t, step));
         step++;
         HX_TRY(hx_engine_step(t->rig.engine, step, hx_learning_rate(t->c, step), t->ids));
         // the step before this one has had time to finish; without a queue this one has, too

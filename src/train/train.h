@@ -20,6 +20,7 @@ typedef struct hx_event {
     int64_t       step, steps, tokens;
     double        loss, bpc, lr, grad_norm;    // nats, bits per token, -, before clipping
     double        tok_s, step_ms, eta_s;
+    int64_t       memory;                  // bytes on the device
     const void   *text;                    // SAMPLE
     int64_t       n_text;
 } hx_event;
@@ -34,9 +35,10 @@ typedef struct hx_train_params {
     hx_run            *run;                // locked
     bool               resume;             // from the newest checkpoint of the run if there is one
     const volatile sig_atomic_t *stop; // not 0: finish the step, save, HX_E_STOPPED; may be NULL
+    volatile sig_atomic_t *save;           // not 0: save after this step, becomes 0; may be NULL
     void             (*event)(void *user, const hx_event *e);  // may be NULL
     void              *user;
 } hx_train_params;
-// Trains to conf->train.steps. HX_E_STOPPED: stopped and saved. HX_E_NUMERIC: names the step and
+// Trains to conf->train.steps, or until evaluations have not become better for long. HX_E_STOPPED: stopped and saved. HX_E_NUMERIC: names the step and
 // the last checkpoint, which is from before.
 hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p);
