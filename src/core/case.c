@@ -40,7 +40,28 @@ hx_result hx_case_fill(hx_arena *arena, const hx_conf *name, const hx_conf *map,
     return r;
 }
 
-static hx_result from_tree(hx_arena *arena, const hx_conf *root, hx_case *out)
+// What `case` says about a run of the reference and the model has a key for is an argument too, unless
+// it is given: the length of segments, say, which the reference's driver chooses.
+static hx_result take_case(hx_arena *arena, hx_conf *root, const hx_model *m)
+{
+    const hx_conf *run = hx_conf_get(root, "case");
+    for (const hx_conf *c = run && run->kind == HX_NODE_MAP ? run->first : NULL; c; c = c->next) {
+        const hx_field *f = m ? m->fields : NULL;
+        while (f && f->name && strcmp(f->name, c->key)) f++;
+        if (!f || !f->name || hx_conf_get(root, c->key))
+            continue;
+        hx_conf *copy = hx_new(arena, hx_conf, 1);
+        if (!copy)
+            return HX_E_NOMEM;
+        *copy = *c;
+        copy->next = NULL;
+        root->last = root->last->next = copy;
+        root->n++;
+    }
+    return HX_OK;
+}
+
+static hx_result from_tree(hx_arena *arena, hx_conf *root, hx_case *out)
 {
     static const hx_field inputs[] = { { "inputs", HX_STRS, offsetof(hx_case, inputs), "ids" },
                                        { 0 } };
@@ -50,6 +71,8 @@ static hx_result from_tree(hx_arena *arena, const hx_conf *root, hx_case *out)
     if (!name)
         return hx_conf_fail(root,
                             "'model' must be given: the name of an architecture [E-CONF-MISSING]");
+    if (name->kind == HX_NODE_SCALAR)
+        HX_TRY(take_case(arena, root, hx_model_find(name->text)));
     HX_TRY(hx_case_fill(arena, name, root, "", metadata, &out->model, &out->conf));
     // the arguments have been checked; what is left is metadata and the names of inputs
     hx_conf only = { .kind = HX_NODE_MAP, .file = root->file }, *c = hx_conf_get(root, "inputs");

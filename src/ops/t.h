@@ -50,6 +50,23 @@ hx_t t_turn_ids(hx_t ids, int64_t from, int64_t m);
 hx_t t_geglu(hx_t x);                      // x[..,:C] gelu(x[..,C:]);  x[..,2C] -> [..,C]
 // f z + (1-f) s with f = sigmoid b;  z,s[..,C] b[C]
 hx_t t_ema(hx_t z, hx_t s, hx_t b);
+// a f x with f = sigmoid g, one for C/G neighbouring channels; rest: f = 1 - sigmoid g;  x[..,C] g[..,G]
+hx_t t_gate(hx_t x, hx_t g, float a, bool rest);
+// GRU: (1-z) n + z x, z = sigmoid(i_z + h_z), n = tanh(i_n + r h_n), r = sigmoid(i_r + h_r);
+// i,h[..,3D] in the order r, z, n, biases added, x[..,D] -> [..,D]
+hx_t t_gru(hx_t i, hx_t h, hx_t x);
+
+// ---- memories of linear attention: a matrix [K,K+1] a head, its last column the normaliser ----
+hx_t t_feature(hx_t x);                    // elu(x) + 1
+// y[b,t,h] = a[b,t,h] m[b,h];  a[B,T,H*K] m[B,H*K,N] -> [B,T,H*N]
+hx_t t_heads(hx_t a, hx_t m, int heads);
+// m[b,h] = sum_t a[b,t,h]^T y[b,t,h] + c;  a[B,T,H*K] y[B,T,H*N] c[B,H*K,N]|NONE -> [B,H*K,N]
+hx_t t_heads_tn(hx_t a, hx_t y, hx_t c, int heads);
+// n / max(d, 1e-10) per head, n beside d;  nd[..,H*(K+1)] -> [..,H*K]
+hx_t t_quotient(hx_t nd, int heads);
+// f x + (1-f) n / max(d, 1e-10) with f = sigmoid g per head, x where the memory is empty: d <= 0;
+// x[..,H*K] nd[..,H*(K+1)] g[H]
+hx_t t_recall(hx_t x, hx_t nd, hx_t g);
 
 // ---- attention ---------------------------------------------------------------------------
 // Rotary embedding of H heads: with f(t) = cs[t/axial], y = (x1 c - x2 s, x2 c + x1 s) per head;
