@@ -20,6 +20,6 @@ void main()
     }
     sums = rows_sum(sums);
     vec2 n = sqrt(sums.xy);
-    n = vec2(n.x < 1e-12 ? 1e-12 : n.x, n.y < 1e-12 ? 1e-12 : n.y);
+    n = vec2(hx_at_least(n.x, 1e-12), hx_at_least(n.y, 1e-12));
     if (live && lane == 0) s[i] = sums.z / n.x / n.y;
 }

@@ -22,7 +22,7 @@ void main()
     }
     sums = rows_sum(sums);
     float np = sqrt(sums.x), ne = sqrt(sums.y);
-    float rp = 1 / (np < 1e-12 ? 1e-12 : np), re = 1 / (ne < 1e-12 ? 1e-12 : ne);
+    float rp = 1 / hx_at_least(np, 1e-12), re = 1 / hx_at_least(ne, 1e-12);
     float d = pair_end > 0 ? ds[row / T * (T - 1) + t] : 0, s = sums.z * rp * re;
     // dp = a e - b p,  de = a p - w e; nothing comes back through a clamped length
     float a = d * rp * re, b = np < 1e-12 ? 0 : d * s * rp * rp;

@@ -11,3 +11,8 @@
 
 // Number of this workgroup when one grid expression was folded into x and y.
 uint hx_group() { return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x; }
+// max(x, least) that keeps a NaN: compilers take `x < least ? least : x` for max, which drops it.
+float hx_at_least(float x, float least)
+{
+    return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u ? x : max(x, least);
+}

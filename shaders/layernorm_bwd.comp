@@ -49,7 +49,9 @@ void main()
             }
             [[unroll]] for (uint i = 0; i < 4; i++) {
                 vec4 st = stats[(u + i) % 16];
-                float n = (sj[i] - st.x) * st.y, ds = st.y * (v[i] * gj - st.z - n * st.w);
+                // rounded as in the mean: in a row of one column they cancel
+                precise float h = v[i] * gj;
+                float n = (sj[i] - st.x) * st.y, ds = st.y * (h - st.z - n * st.w);
                 if (u + i < bottom) {
                     dx[dx_o + from[i] * dx_s + j] = (there[i] ? ds : 0) + cj[i];
                     dg += v[i] * n;

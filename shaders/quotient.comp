@@ -13,5 +13,5 @@ void main()
         return;
     uint from = nd_o + i / K * nd_s;
     float d = nd[from + K];
-    y[y_o + i / K * y_s + i % K] = nd[from + i % K] / (d < eps ? eps : d);
+    y[y_o + i / K * y_s + i % K] = nd[from + i % K] / hx_at_least(d, eps);
 }

@@ -12,7 +12,7 @@ void main()
 {
     uint row = rows_row(), lane = rows_lane(), K = C - 1, end = row < R ? K : 0;
     uint from = nd_o + row * nd_s, to = dnd_o + row * dnd_s;
-    float d = row < R ? nd[from + K] : 1, c = d < eps ? eps : d, s = 0;
+    float d = row < R ? nd[from + K] : 1, c = hx_at_least(d, eps), s = 0;
     for (uint i = lane; i < end; i += LANES) {
         float v = dy[dy_o + row * dy_s + i];
         s += v * (nd[from + i] / c);

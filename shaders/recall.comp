@@ -16,6 +16,6 @@ void main()
     float v = x[x_o + row * x_s + k], d = nd[nd_o + row * nd_s + K];
     // what is left, 1 - f, is the sigmoid of -g: without cancellation
     float f = 1 / (1 + exp(-g[row % H])), p = 1 / (1 + exp(g[row % H]));
-    float m = nd[nd_o + row * nd_s + k] / (d < eps ? eps : d);
+    float m = nd[nd_o + row * nd_s + k] / hx_at_least(d, eps);
     y[y_o + row * y_s + k] = d <= 0 ? v : f * v + p * m;
 }

@@ -15,7 +15,7 @@ void main()
 {
     uint row = rows_row(), lane = rows_lane(), end = row < R ? K : 0;
     uint from = nd_o + row * nd_s, to = dnd_o + row * dnd_s;
-    float d = row < R ? nd[from + K] : 1, c = d < eps ? eps : d, gate = row < R ? g[row % H] : 0;
+    float d = row < R ? nd[from + K] : 1, c = hx_at_least(d, eps), gate = row < R ? g[row % H] : 0;
     bool empty = d <= 0;
     float f = empty ? 1 : 1 / (1 + exp(-gate)), p = empty ? 0 : 1 / (1 + exp(gate));
     vec2 s = vec2(0);

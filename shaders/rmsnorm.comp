@@ -15,7 +15,7 @@ void main()
     shifted s = shifted_row(row, row % T);
     float ss = 0;
     for (uint j = lane; j < end; j += LANES) { float v = shifted_at(s, j); ss += v * v; }
-    float n = sqrt(rows_sum(ss)), k = sqrt(float(D)) / (n < 1e-12 ? 1e-12 : n);
+    float n = sqrt(rows_sum(ss)), k = sqrt(float(D)) / hx_at_least(n, 1e-12);
     for (uint j = lane; j < end; j += LANES) y[to + j] = shifted_at(s, j) * k * g[j];
     if (row < B * T && lane == 0) r[row] = k;
 }
