@@ -433,12 +433,17 @@ void hx_prog_free(hx_prog **p)
 
 hx_result hx_prog_times(hx_prog *p, double *ms, int cap, int *n)
 {
+    return hx_prog_spans(p, NULL, ms, cap, n);
+}
+
+hx_result hx_prog_spans(hx_prog *p, double *begin, double *ms, int cap, int *n)
+{
     *n = 0;
     if (!p->profile)
         return hx_fail(HX_E_USAGE, "times: the program was not made with profile [E-PROFILE]");
     if (!p->ended)
         return hx_fail(HX_E_USAGE, "times: the program has not ended [E-ENDED]");
-    return p->dev->fn->prog_times(p, ms, cap, n);
+    return p->dev->fn->prog_times(p, begin, ms, cap, n);
 }
 
 hx_result hx_dev_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, uint64_t *ticket)

@@ -93,6 +93,8 @@ hx_result hx_prog_end(hx_prog *p);
 void      hx_prog_free(hx_prog **p);       // accepts NULL, writes NULL
 // Milliseconds of each dispatch of the last finished run, in order of recording.
 hx_result hx_prog_times(hx_prog *p, double *ms, int cap, int *n);
+// The same with the times at which they began, in ms on a clock of the device's own.
+hx_result hx_prog_spans(hx_prog *p, double *begin, double *ms, int cap, int *n);
 
 // Submits programs to run one after another (with an implied barrier between), as ONE submit, or
 // as one submit per piece when `by_piece`. Returns a ticket to wait for. Does not block, unless one
@@ -117,7 +119,7 @@ typedef struct hx_dev_fns {
     hx_result (*prog_cut)(hx_prog *p);
     hx_result (*prog_end)(hx_prog *p);
     void      (*prog_free)(hx_prog *p);
-    hx_result (*prog_times)(hx_prog *p, double *ms, int cap, int *n);
+    hx_result (*prog_times)(hx_prog *p, double *begin, double *ms, int cap, int *n);  // begin: or NULL
     hx_result (*submit)(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, uint64_t *ticket);
     hx_result (*wait)(hx_dev *d, uint64_t ticket, int64_t timeout_ms);
 } hx_dev_fns;

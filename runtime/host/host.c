@@ -19,7 +19,7 @@ typedef struct step {
     hx_kernel  kernel;
     hx_binding bind[HX_MAX_BINDINGS];      // fill: to; copy: from, to
     uint32_t   push[HX_MAX_PUSH / 4], word;
-    double     ms;
+    double     begin, ms;                  // of the last run, if profiled
 } step;
 typedef struct host_prog {
     hx_prog base;
@@ -221,14 +221,17 @@ static void host_prog_free(hx_prog *p)
     free(p);
 }
 
-static hx_result host_prog_times(hx_prog *prog, double *ms, int cap, int *n)
+static hx_result host_prog_times(hx_prog *prog, double *begin, double *ms, int cap, int *n)
 {
     const host_prog *p = (const host_prog *)prog;
     if (!p->ran)
         return hx_fail(HX_E_USAGE, "times: the program has not run yet [E-PROFILE]");
     for (int i = 0; i < p->n && *n < cap; i++)
-        if (p->steps[i].kind == DISPATCH)
+        if (p->steps[i].kind == DISPATCH) {
+            if (begin)
+                begin[*n] = p->steps[i].begin;
             ms[(*n)++] = p->steps[i].ms;
+        }
     return HX_OK;
 }
 
@@ -267,7 +270,7 @@ static void run_prog(const host_dev *h, host_prog *p)
         double start = p->base.profile ? now_ms() : 0;
         run_step(h, &p->steps[i]);
         if (p->base.profile)
-            p->steps[i].ms = now_ms() - start;
+            p->steps[i].begin = start, p->steps[i].ms = now_ms() - start;
     }
     p->ran = true;
 }

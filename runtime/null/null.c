@@ -109,11 +109,14 @@ static hx_result null_prog_end(hx_prog *p)
 
 static void null_prog_free(hx_prog *p) { free(p); }
 
-static hx_result null_prog_times(hx_prog *p, double *ms, int cap, int *n)
+static hx_result null_prog_times(hx_prog *p, double *begin, double *ms, int cap, int *n)
 {
     *n = p->n_dispatch < cap ? p->n_dispatch : cap;
-    for (int i = 0; i < *n; i++)
+    for (int i = 0; i < *n; i++) {
         ms[i] = 0;
+        if (begin)
+            begin[i] = 0;
+    }
     return HX_OK;
 }
 

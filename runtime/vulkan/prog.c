@@ -276,7 +276,7 @@ void hx_vk_prog_free(hx_prog *prog)
     free(p);
 }
 
-hx_result hx_vk_prog_times(hx_prog *prog, double *ms, int cap, int *n)
+hx_result hx_vk_prog_times(hx_prog *prog, double *begin, double *ms, int cap, int *n)
 {
     hx_vk_prog *p = (hx_vk_prog *)prog;
     hx_vk *d = (hx_vk *)prog->dev;
@@ -296,9 +296,12 @@ hx_result hx_vk_prog_times(hx_prog *prog, double *ms, int cap, int *n)
                 "asking for times [E-VK-TIMES]", p->name);
         if (r)
             return hx_vk_fail(d, r, "reading timestamps");
-        for (int i = 0; i < count; i += 2)
+        for (int i = 0; i < count; i += 2) {
+            if (begin)
+                begin[*n] = (double)(tick[i] & d->gpu.timestamp_mask) * d->gpu.caps.timestamp_ns * 1e-6;
             ms[(*n)++] = (double)((tick[i + 1] - tick[i]) & d->gpu.timestamp_mask) *
                          d->gpu.caps.timestamp_ns * 1e-6;
+        }
     }
     return HX_OK;
 }

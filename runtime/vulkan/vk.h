@@ -150,7 +150,7 @@ hx_result hx_vk_prog_copy(hx_prog *p, hx_binding from, hx_binding to);
 hx_result hx_vk_prog_cut(hx_prog *p);
 hx_result hx_vk_prog_end(hx_prog *p);
 void      hx_vk_prog_free(hx_prog *p);
-hx_result hx_vk_prog_times(hx_prog *p, double *ms, int cap, int *n);
+hx_result hx_vk_prog_times(hx_prog *p, double *begin, double *ms, int cap, int *n);
 
 // One command buffer of a program.
 typedef struct hx_vk_piece { VkCommandBuffer cmd; int64_t dispatches, barriers; } hx_vk_piece;

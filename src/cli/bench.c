@@ -325,8 +325,9 @@ static hx_result time_steps(hx_engine *e, const int32_t *ids, int reps, double *
 typedef struct share { const char *name; int n; double ms, flops, bytes; } share;
 typedef struct profile { share row[256]; int n; double ms; } profile;
 
-static void add_share(void *user, const hx_plan *p, const hx_step *s, double ms)
+static void add_share(void *user, const hx_plan *p, const hx_step *s, double begin, double ms)
 {
+    (void)begin;
     profile *f = user;
     const char *name = s->row ? s->row->name : p->tape->node[s->node].op->name;
     int i = 0;

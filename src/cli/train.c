@@ -2,18 +2,22 @@
 #include "../train/train.h"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../../runtime/file.h"
 #include "cli.h"
+#include "report.h"
 
-typedef struct train_opts { hx_strs set; const char *out; } train_opts;
+typedef struct train_opts { hx_strs set; const char *out, *trace; int64_t trace_steps; } train_opts;
 #define O(type, member, def, help) { #member, type, offsetof(train_opts, member), def, 0, 0, help }
 static const hx_field train_fields[] = {
     O(HX_STRS, set, "[]", "replace one value of the configuration, key=value; may be repeated"),
     O(HX_STR, out, "", "directory of the new run; runs/NAME-TIME if not given"),
+    O(HX_STR, trace, "", "write a trace of the first steps, for Perfetto or chrome://tracing"),
+    { "trace_steps", HX_I64, offsetof(train_opts, trace_steps), "10", 1, 100000, "how many"},
     {0}
 };
 #undef O
@@ -71,6 +75,13 @@ static void clear_line(screen *s)
     s->line = false;
 }
 
+// The line is as wide as the terminal at most, so that it stays one.
+static int columns(void)
+{
+    struct winsize w;
+    return !ioctl(STDERR_FILENO, TIOCGWINSZ, &w) && w.ws_col > 20 ? w.ws_col - 1 : 160;
+}
+
 static void progress_line(screen *s, const hx_event *e)
 {
     bool last = e->step == e->steps;
@@ -79,10 +90,12 @@ static void progress_line(screen *s, const hx_event *e)
     s->shown = now();
     long eta = e->eta_s < 1e8 ? (long)(e->eta_s + 0.5) : 99999999;
     clear_line(s);
-    fprintf(stderr,
-            "step %lld/%lld  loss %.4f  %.3f bits/byte  %.0f tok/s  %.0f ms/step  eta %ldm%02lds",
-            (long long)e->step, (long long)e->steps, e->loss, e->bpc, e->tok_s, e->step_ms,
-            eta / 60, eta % 60);
+    char line[256];
+    snprintf(line, sizeof line,
+             "step %lld/%lld  loss %.4f  %.3f bits/byte  %.0f tok/s  %.0f ms/step  eta %ldm%02lds  "
+             "%.0f MiB", (long long)e->step, (long long)e->steps, e->loss, e->bpc, e->tok_s,
+             e->step_ms, eta / 60, eta % 60, (double)e->memory / 1048576);
+    fprintf(stderr, "%.*s", columns(), line);
     s->line = true;
     fflush(stderr);
 }
@@ -146,6 +159,8 @@ static hx_result read_conf(hx_cli *c, work *w)
     if (w->resume)
         path = hx_path_join(c->arena, path, "config.yaml");
     HX_TRY(hx_run_conf_read(c->arena, path, o->set.v, o->set.n, &w->conf));
+    w->conf->trace = o->trace[0] ? o->trace : NULL;
+    w->conf->trace_steps = o->trace_steps;
     if (c->device)
         w->conf->device.select = c->device;
     if (c->threads)
@@ -189,7 +204,12 @@ static hx_result train(hx_cli *c, work *w)
     hx_result r = hx_trainer_run(w->trainer, &p);
     if (s.line)
         fputc('\n', stderr);
-    return r;
+    // the result of the run matters more than that of its report
+    char why[512];
+    snprintf(why, sizeof why, "%s", hx_last_message());
+    if (hx_report_write(w->run->dir, NULL))
+        fprintf(stderr, "warning: no report: %s\n", hx_last_message());
+    return r ? hx_fail(r, "%s", why) : HX_OK;
 }
 
 static hx_result run(hx_cli *c)

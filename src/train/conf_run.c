@@ -87,6 +87,7 @@ static const hx_field save_fields[] = {
 };
 static const hx_field log_fields[] = {
     F(log, every, HX_I64, "10", 1, 1e12, "steps between lines"),
+    F(log, tensorboard, HX_BOOL, "false", 0, 0, "also write tb/events.out.tfevents... for TensorBoard"),
     { 0 } };
 
 #define SECTION(s, help) { #s, s##_fields, offsetof(hx_run_conf, s), help }

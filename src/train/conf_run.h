@@ -47,7 +47,7 @@ typedef struct hx_conf_save {
     int64_t     every_steps;               // one of the two is 0; both 0: only the last step
     double      every_seconds;
 } hx_conf_save;
-typedef struct hx_conf_log { int64_t every; } hx_conf_log;
+typedef struct hx_conf_log { int64_t every; bool tensorboard; } hx_conf_log;
 
 typedef struct hx_run_conf {
     hx_conf_run_sec  run;
@@ -62,6 +62,8 @@ typedef struct hx_run_conf {
     hx_conf_log      log;
     const hx_model  *model;
     void            *model_conf;           // model->conf_size bytes, checked
+    const char      *trace;                // not of the file: where to write a trace of the first
+    int64_t          trace_steps;          // so many steps; NULL: nowhere
 } hx_run_conf;
 
 // One row per section, for documentation and for `htxvk config`.

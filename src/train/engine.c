@@ -538,19 +538,20 @@ hx_result hx_engine_find_bad(hx_engine *e, const int32_t *ids, char *out, size_t
 // ---- times ----------------------------------------------------------------------------------
 
 hx_result hx_engine_profile(hx_engine *e,
-                            void (*put)(void *user, const hx_plan *p, const hx_step *s, double ms),
+                            void (*put)(void *user, const hx_plan *p, const hx_step *s,
+                                        double begin, double ms),
                             void *user)
 {
     const slot *q = &e->slot[(e->next + SLOTS - 1) % SLOTS];
     for (int m = 0; m < e->n_prog; m++) {
         const hx_plan *p = m < e->n_prog - 1 ? micro_pass(e, m)->plan : e->optim_plan;
-        double *ms = calloc((size_t)p->n_step + 1, sizeof *ms);
+        double *ms = calloc(2 * (size_t)p->n_step + 1, sizeof *ms), *begin = ms + p->n_step;
         int n = 0;
         if (!ms)
             return hx_fail(HX_E_NOMEM, "no memory for the times of %d steps [E-NOMEM]", p->n_step);
-        hx_result r = hx_prog_times(q->prog[m], ms, p->n_step, &n);
+        hx_result r = hx_prog_spans(q->prog[m], begin, ms, p->n_step, &n);
         for (int i = 0; i < n && !r; i++)
-            put(user, p, &p->step[i], ms[i]);
+            put(user, p, &p->step[i], begin[i], ms[i]);
         free(ms);
         HX_TRY(r);
     }

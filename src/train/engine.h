@@ -57,10 +57,12 @@ hx_result hx_engine_read(hx_engine *e, hx_place place, void *arena);
 hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena);
 hx_memory *hx_engine_memory(hx_engine *e, hx_place place); // for passes that share the parameters
 
-// Calls put() with every dispatch of the last finished step and its time on the device. Only with
-// hx_engine_conf.profile and a device that has timestamps; no step may be pending.
+// Calls put() with every dispatch of the last finished step, when it began on the device's clock and
+// how long it took. Only with hx_engine_conf.profile and a device that has timestamps; no step may be
+// pending.
 hx_result hx_engine_profile(hx_engine *e,
-                            void (*put)(void *user, const hx_plan *p, const hx_step *s, double ms),
+                            void (*put)(void *user, const hx_plan *p, const hx_step *s,
+                                        double begin, double ms),
                             void *user);
 
 // What one step is made of, for `htxvk plan`.

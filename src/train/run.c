@@ -21,9 +21,11 @@ static hx_result new_run(const char *dir, hx_run **out)
         return HX_E_NOMEM;
     }
     *r = (hx_run){
-        .arena = a, .dir = hx_strdup(a, dir), .ckpt_dir = hx_path_join(a, dir, "ckpt"), .lock = -1};
+        .arena = a, .dir = hx_strdup(a, dir), .ckpt_dir = hx_path_join(a, dir, "ckpt"),
+        .metrics = hx_path_join(a, dir, "metrics.jsonl"), .log = hx_path_join(a, dir, "train.log"),
+        .lock = -1};
     *out = r;
-    return r->dir && r->ckpt_dir ? HX_OK : HX_E_NOMEM;
+    return r->dir && r->ckpt_dir && r->metrics && r->log ? HX_OK : HX_E_NOMEM;
 }
 
 void hx_run_close(hx_run **rp)
@@ -145,24 +147,23 @@ const char *hx_run_name(hx_arena *a, const char *conf_path)
     return name;
 }
 
-static hx_result append_line(hx_run *r, const char *file, const char *line)
+static hx_result append_line(const char *path, const char *line)
 {
     hx_out b = {0};
     hx_out_add(&b, "%s\n", line);
-    hx_result res = b.failed ? HX_E_NOMEM
-                             : hx_file_append(hx_path_join(r->arena, r->dir, file), b.data, b.size);
+    hx_result res = b.failed ? HX_E_NOMEM : hx_file_append(path, b.data, b.size);
     hx_out_free(&b);
     return res;
 }
 
 hx_result hx_run_metric(hx_run *r, const char *json)
 {
-    return append_line(r, "metrics.jsonl", json);
+    return append_line(r->metrics, json);
 }
 
 hx_result hx_run_log(hx_run *r, const char *line)
 {
-    return append_line(r, "train.log", line);
+    return append_line(r->log, line);
 }
 
 hx_result hx_run_sample(hx_run *r, int64_t step, const void *text, int64_t n)

@@ -5,7 +5,7 @@
 
 typedef struct hx_run {
     hx_arena   *arena;
-    const char *dir, *ckpt_dir;
+    const char *dir, *ckpt_dir, *metrics, *log;
     int         lock;                      // descriptor; -1: none
 } hx_run;
 

@@ -13,6 +13,8 @@
 
 #include "../../runtime/file.h"
 #include "../core/ckpt.h"
+#include "events.h"
+#include "trace.h"
 
 struct hx_trainer {
     hx_arena              *arena;
@@ -30,6 +32,8 @@ struct hx_trainer {
     double                 all_s;
     double                 saved_at;
     int64_t                saved_step;
+    hx_events             *events;         // for TensorBoard; NULL: not wanted
+    hx_trace              *trace;          // NULL: not wanted, or written
     bool                   improved;       // the evaluation of this step is the best so far
     bool                   ended;          // evaluations have not become better for long
     char                   bad[256];       // of the last step that was skipped: what was not finite
@@ -105,6 +109,31 @@ static void put_losses(const hx_trainer *t, hx_out *b, const hx_losses *l)
     for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
         if (strcmp(hx_engine_part(t->rig.engine, i), "loss"))
             put_number(b, hx_engine_part(t->rig.engine, i), l->part[i]);
+}
+
+// A curve for TensorBoard. A file that cannot be written costs its curves, not the run.
+static void put_event(hx_trainer *t, const char *group, const char *name, double v)
+{
+    char tag[160];
+    snprintf(tag, sizeof tag, "%s/%s", group, name);
+    if (!t->events || !isfinite(v) || !hx_events_number(t->events, t->state.step, tag, v))
+        return;
+    say(t, HX_EVENT_WARN, "no more events for TensorBoard: %s", hx_last_message());
+    hx_events_close(&t->events);
+}
+
+static void put_loss_events(hx_trainer *t, const char *group, const hx_losses *l)
+{
+    put_event(t, group, "bpc", l->ce / log(2));
+    for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
+        put_event(t, group, hx_engine_part(t->rig.engine, i), l->part[i]);
+}
+
+static hx_result begin_events(hx_trainer *t)
+{
+    char dir[4200];
+    snprintf(dir, sizeof dir, "%s/tb", t->p->run->dir);
+    return t->c->log.tensorboard ? hx_events_open(dir, t->state.step ? t->state.step + 1 : 0, &t->events) : HX_OK;
 }
 
 // ---- data ---------------------------------------------------------------------------------
@@ -208,6 +237,7 @@ static hx_result eval_now(hx_trainer *t)
     put_losses(t, &b, &l);
     put_number(&b, "seconds", now() - start);
     HX_TRY(end_row(t, &b));
+    put_loss_events(t, "valid", &l);
     note_best(t, l.loss);
     say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte",
         (long long)t->state.step, l.loss, l.ce / log(2));
@@ -248,6 +278,8 @@ static hx_result sample_now(hx_trainer *t)
         hx_out_add(&b, ", \"file\": \"samples/step-%08lld.txt\"", (long long)t->state.step);
         r = end_row(t, &b);
     }
+    if (!r && t->events && hx_events_text(t->events, t->state.step, "sample", x.at, x.n))
+        hx_events_close(&t->events);
     if (!r) {
         hx_event e = { .kind = HX_EVENT_SAMPLE, .text = x.at, .n_text = x.n };
         tell(t, &e);
@@ -471,6 +503,11 @@ static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
     hx_out_add(&b, ", \"mem\": {\"device\": %lld, \"peak\": %lld, \"host\": %lld}",
                (long long)mem.bytes_now, (long long)mem.bytes_peak, (long long)resident_bytes());
     HX_TRY(end_row(t, &b));
+    put_loss_events(t, "train", l);
+    put_event(t, "optim", "lr", e->lr);
+    put_event(t, "optim", "grad_norm", e->grad_norm);
+    put_event(t, "speed", "tokens_per_second", e->tok_s);
+    put_event(t, "memory", "device", (double)mem.bytes_now);
     say(t, HX_EVENT_ROW,
         "step %lld/%lld  loss %.4f  %.4f bits/byte  lr %.3g  |g| %.3g  %.0f tok/s  %.1f ms/step",
         (long long)t->state.step, (long long)t->c->train.steps, e->loss, e->bpc, e->lr,
@@ -556,6 +593,14 @@ static bool sample_due(const hx_trainer *t, int64_t step)
     return t->c->sample.every > 0 && step > 0 && (is_last(t) || step % t->c->sample.every == 0);
 }
 
+static hx_result timed(hx_trainer *t, const char *name, hx_result (*work)(hx_trainer *t))
+{
+    double start = now();
+    hx_result r = work(t);
+    hx_trace_span(t->trace, name, start, now());
+    return r;
+}
+
 // What comes between two steps: evaluation, sample, checkpoint, in this order, so that a
 // checkpoint's metrics are complete. A checkpoint that cannot be written is tried again later, but
 // for the last.
@@ -564,16 +609,16 @@ static hx_result at_boundary(hx_trainer *t)
     int64_t step = t->state.step;
     t->improved = false;
     if (eval_due(t, step))
-        HX_TRY(eval_now(t));
+        HX_TRY(timed(t, "evaluation", eval_now));
     bool last = is_last(t) || t->ended;
     bool save = last || save_due(t, step) || (t->improved && t->c->save.best) || asked_to_save(t);
     if (sample_due(t, step))
-        HX_TRY(sample_now(t));
+        HX_TRY(timed(t, "sample", sample_now));
     if (t->saved_step == step || !save)
         return HX_OK;
     if (t->p->save)
         *t->p->save = 0;
-    hx_result r = save_now(t);
+    hx_result r = timed(t, "checkpoint", save_now);
     if (!r || last)
         return r;
     say(t, HX_EVENT_WARN, "step %lld  not saved, will be tried again: %s", (long long)step,
@@ -586,9 +631,9 @@ static hx_result catch_up(hx_trainer *t)
 {
     int64_t step = t->state.step;
     if (eval_due(t, step) && !hx_run_has_row(t->p->run, "eval", step))
-        HX_TRY(eval_now(t));
+        HX_TRY(timed(t, "evaluation", eval_now));
     if (sample_due(t, step) && !hx_run_has_row(t->p->run, "sample", step))
-        HX_TRY(sample_now(t));
+        HX_TRY(timed(t, "sample", sample_now));
     return HX_OK;
 }
 
@@ -608,6 +653,19 @@ static hx_result stopped(hx_trainer *t)
                    (long long)t->state.step, (long long)t->c->train.steps, t->p->run->dir);
 }
 
+// Waits for the step that was begun, so that its times can be read.
+static hx_result trace_step(hx_trainer *t)
+{
+    double start = now();
+    HX_TRY(drain(t));
+    hx_trace_span(t->trace, "wait", start, now());
+    HX_TRY(hx_trace_device(t->trace, t->rig.engine, now()));
+    if (hx_trace_step(t->trace) < t->c->trace_steps)
+        return HX_OK;
+    say(t, HX_EVENT_NOTE, "step %lld  trace written to %s", (long long)t->state.step, t->c->trace);
+    return hx_trace_close(&t->trace);
+}
+
 static hx_result loop(hx_trainer *t)
 {
     int queued = !strcmp(hx_dev_get_caps(t->dev)->kind, "vulkan");
@@ -615,10 +673,16 @@ static hx_result loop(hx_trainer *t)
     for (int64_t step = t->state.step; step < t->c->train.steps && !t->ended;) {
         if (stopping(t))
             return HX_E_STOPPED;
+        double start = now();
         fill_ids(t, step);
+        hx_trace_span(t->trace, "batch", start, now());
         hx_engine_limit(t->rig.engine, norm_limit(t, step));
         step++;
+        start = now();
         HX_TRY(hx_engine_step(t->rig.engine, step, hx_learning_rate(t->c, step), t->ids));
+        hx_trace_span(t->trace, "submit", start, now());
+        if (t->trace)
+            HX_TRY(trace_step(t));
         // the step before this one has had time to finish; without a queue this one has, too
         if (hx_engine_pending(t->rig.engine) > queued)
             HX_TRY(take_result(t));
@@ -645,6 +709,15 @@ static hx_result start_row(hx_trainer *t)
     return end_row(t, &b);
 }
 
+static hx_result end_run_row(hx_trainer *t)
+{
+    hx_out b = {0};
+    begin_row(t, &b, "end");
+    put_number(&b, "seconds", t->state.seconds);
+    hx_out_add(&b, ", \"exit\": 0, \"reason\": \"%s\"", t->ended ? "no better loss" : "done");
+    return end_row(t, &b);
+}
+
 static hx_result go_on(hx_trainer *t)
 {
     int64_t steps = t->c->train.steps;
@@ -657,8 +730,10 @@ static hx_result go_on(hx_trainer *t)
             (long long)steps);
     }
     HX_TRY(catch_up(t));
+    int64_t before = t->state.step;
     HX_TRY(loop(t));
-    return t->saved_step == t->state.step ? HX_OK : save_now(t);
+    HX_TRY(t->saved_step == t->state.step ? HX_OK : save_now(t));
+    return t->state.step > before ? end_run_row(t) : HX_OK;
 }
 
 hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
@@ -666,7 +741,14 @@ hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
     t->p = p;
     t->began = t->saved_at = now();
     HX_TRY(begin(t));
+    HX_TRY(begin_events(t));
+    if (t->c->trace)
+        HX_TRY(hx_trace_new(t->c->trace, hx_dev_get_caps(t->dev)->name, &t->trace));
     hx_result r = go_on(t);
+    hx_events_close(&t->events);
+    // a run with fewer steps than were to be traced
+    if (t->trace && hx_trace_close(&t->trace) && !r)
+        r = HX_E_IO;
     return r == HX_E_STOPPED ? stopped(t) : r;
 }
 
@@ -674,7 +756,7 @@ static hx_result init(hx_trainer *t)
 {
     const hx_run_conf *c = t->c;
     HX_TRY(hx_corpus_read(c, &t->corpus));
-    HX_TRY(hx_rig_new(t->dev, c, false, &t->rig));
+    HX_TRY(hx_rig_new(t->dev, c, c->trace != NULL, &t->rig));
     t->ids = hx_new(t->arena, int32_t, step_samples(c) * ((int64_t)c->train.seq_len + 1));
     return t->ids ? HX_OK : HX_E_NOMEM;
 }
