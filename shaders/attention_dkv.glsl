@@ -6,9 +6,11 @@ layout(push_constant) uniform push {
     uint B, N, D, M;
     uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
+    uint opts;
 };
 #include "attn_tile.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dk);  OUT(7, dv);
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  IN_INT(6, gone);
+OUT(7, dk);  OUT(8, dv);
 const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BR / 4 + 1;
 shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BC * PS], ds[BC * PS];
 
@@ -17,8 +19,8 @@ void main()
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
     place p = place_of(B, M, heads / share, axial, BC);
     uint n = p.n, m = class_of(p, N, axial), off = n - m, j1 = min(p.i0 + BC, n);
-    uint lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
-    uint hi = p.i0 < n ? QUERIES_HI(j1 - 1) - off : 0;
+    uint none = GONE(6), lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
+    uint hi = p.i0 < n && j1 > none ? QUERIES_HI(j1 - 1) - off : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT];
     vec4 ak[JT][NC], av[JT][NC];
     CLEAR(ak, JT)
@@ -39,7 +41,7 @@ void main()
             float li = i < m ? l[STAT(p, i, h)] : 0, ei = i < m ? e[STAT(p, i, h)] : 0;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint col = tx + TX * b, j = p.i0 + col;
-                bool seen = i < m && j < n && SEES(i + off, j);
+                bool seen = i < m && j < n && j >= none && SEES(i + off, j);
                 float weight = seen ? exp(s[a][b] * scale - li) : 0;
                 ps[col * PS + row / 4][row % 4] = weight;
                 ds[col * PS + row / 4][row % 4] = weight * (dp[a][b] - ei);

@@ -3,16 +3,18 @@ layout(push_constant) uniform push {
     uint B, N, D, M;
     uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
+    uint opts;
 };
 #include "attn_lanes.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dk);  OUT(7, dv);
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  IN_INT(6, gone);
+OUT(7, dk);  OUT(8, dv);
 
 void main()
 {
     place p = place_of(B, M, heads / share, axial, R * W);
     uint n = p.n, m = class_of(p, N, axial), off = n - m, j1 = min(p.i0 + R * W, n);
-    uint lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
-    uint hi = p.i0 < n ? QUERIES_HI(j1 - 1) - off : 0;
+    uint none = GONE(6), lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
+    uint hi = p.i0 < n && j1 > none ? QUERIES_HI(j1 - 1) - off : 0;
     float scale = inversesqrt(float(K)), mine[R][KP], given[R][KP], ak[R][KP], av[R][KP];
     float qs[KP / W], ys[KP / W], s[R], dp[R];
     TAKE(mine, p, k, M)
@@ -27,7 +29,7 @@ void main()
         DOTS(s, mine, qs)
         DOTS(dp, given, ys)
         [[unroll]] for (uint a = 0; a < R; a++) {
-            s[a] = OWN(a) < n && SEES(i + off, OWN(a)) ? exp(s[a] * scale - li) : 0;
+            s[a] = OWN(a) < n && OWN(a) >= none && SEES(i + off, OWN(a)) ? exp(s[a] * scale - li) : 0;
             dp[a] = s[a] * (dp[a] - ei);
         }
         MIX(av, s, ys)

@@ -5,9 +5,10 @@ layout(push_constant) uniform push {
     uint B, N, D, M;
     uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dq_o, dq_s;
+    uint opts;
 };
 #include "attn_tile.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  OUT(6, dq);
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  IN_INT(6, gone);  OUT(7, dq);
 const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
 shared vec4 qs[BR * KS], ys[BR * KS], kv[BC * KS], ds[BR * PS];
 
@@ -16,7 +17,7 @@ void main()
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
     place p = place_of(B, N, heads, axial, BR);
     uint n = class_of(p, M, axial), off = n - p.n, i1 = min(p.i0 + BR, p.n), hk = p.h / share;
-    uint lo = p.i0 < p.n ? KEYS_LO(p.i0 + off) : 0, hi = p.i0 < p.n ? KEYS_HI(i1 - 1 + off) : 0;
+    uint lo = p.i0 < p.n ? max(uint(KEYS_LO(p.i0 + off)), GONE(6)) : 0, hi = p.i0 < p.n ? KEYS_HI(i1 - 1 + off) : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT], li[RT], ei[RT];
     vec4 acc[RT][NC];
     CLEAR(acc, RT)

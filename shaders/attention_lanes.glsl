@@ -3,15 +3,16 @@ layout(push_constant) uniform push {
     uint B, N, D, M;
     uint heads, axial, w, share;
     uint q_o, q_s, k_o, k_s, v_o, v_s, y_o, y_s;
+    uint opts;
 };
 #include "attn_lanes.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  OUT(3, y);  OUT(4, l);
+IN(0, q);  IN(1, k);  IN(2, v);  IN_INT(3, gone);  OUT(4, y);  OUT(5, l);
 
 void main()
 {
     place p = place_of(B, N, heads, axial, R * W);
     uint n = class_of(p, M, axial), off = n - p.n, i1 = min(p.i0 + R * W, p.n), hk = p.h / share;
-    uint lo = p.i0 < p.n ? KEYS_LO(p.i0 + off) : 0, hi = p.i0 < p.n ? KEYS_HI(i1 - 1 + off) : 0;
+    uint lo = p.i0 < p.n ? max(uint(KEYS_LO(p.i0 + off)), GONE(3)) : 0, hi = p.i0 < p.n ? KEYS_HI(i1 - 1 + off) : 0;
     float scale = inversesqrt(float(K)), mine[R][KP], acc[R][KP], part[KP / W];
     float s[R], e[R], old[R], top[R], sum[R];
     TAKE(mine, p, q, N)

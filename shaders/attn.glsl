@@ -22,6 +22,9 @@ place place_of(uint B, uint T, uint heads, uint axial, uint rows)
 // how many of T tokens are in the class
 uint class_of(place p, uint T, uint axial) { return p.r < T ? (T - p.r + axial - 1) / axial : 0; }
 
+// how many of the oldest keys of the place's class are not there, by optional argument i
+#define GONE(i) (HAS(i) ? uint(max(gone[p.b * axial + p.r], 0)) : 0)
+
 // first element of class row i at head h of an argument with T tokens
 #define ROW(p, x, i, T, h) (x##_o + (p.b * (T) + p.r + (i) * axial) * x##_s + (h) * K)
 // where query i's statistics are in l[B,heads,N]

@@ -24,6 +24,14 @@ const char *attn_wrong(const int64_t *dim, const void *attrs)
     return NULL;
 }
 
+// gone: none, some, as many as a class has and more, and less than none, which is none
+real attn_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+{
+    (void)i;
+    int64_t n = hx_ceil_div(dim[ATTN_M], ((const attn_attrs *)attrs)->axial);
+    return arg == 3 || arg == 6 ? (real)((int64_t)(rnd % (uint32_t)(n + 4)) - 2) : NAN;
+}
+
 const char *attn_wrong_past(const int64_t *dim, const void *attrs)
 {
     const char *wrong = attn_wrong(dim, attrs);
@@ -56,10 +64,17 @@ static walk walk_of(const hx_ref *r)
     return (walk){ r, a, r->dim[ATTN_N], r->dim[ATTN_M], D, D / a->share, D / a->heads };
 }
 
-static bool sees(const attn_rule *rule, const walk *w, int64_t t, int64_t u)
+// gone: of this batch row, by class; NULL: every key is there
+static bool sees(const attn_rule *rule, const walk *w, const real *gone, int64_t t, int64_t u)
 {
     int64_t A = w->a->axial;
-    return t % A == u % A && rule->sees(t / A + (w->M - w->N) / A, u / A, w->a);
+    return t % A == u % A && (!gone || (real)(u / A) >= gone[u % A])
+           && rule->sees(t / A + (w->M - w->N) / A, u / A, w->a);
+}
+
+static const real *gone_of(const walk *w, int arg, int64_t b)
+{
+    return w->r->a[arg] ? w->r->a[arg] + b * w->a->axial : NULL;
 }
 
 static real dot(const real *x, const real *y, int64_t n)
@@ -70,16 +85,16 @@ static real dot(const real *x, const real *y, int64_t n)
 }
 
 // y_t and l_t of one head; q, k, v, y begin at the head's channels of token 0
-static void attend(const attn_rule *rule, const walk *w, int64_t t, const real *q, const real *k,
-                   const real *v, real *y, real *l)
+static void attend(const attn_rule *rule, const walk *w, const real *gone, int64_t t, const real *q,
+                   const real *k, const real *v, real *y, real *l)
 {
     int64_t D = w->D, E = w->E, K = w->K;
     real top = -INFINITY, sum = 0, root = sqrt((real)K);
     for (int64_t u = 0; u < w->M; u++)
-        if (sees(rule, w, t, u)) top = fmax(top, dot(q + t*D, k + u*E, K) / root);
+        if (sees(rule, w, gone, t, u)) top = fmax(top, dot(q + t*D, k + u*E, K) / root);
     for (int64_t c = 0; c < K; c++) y[t*D + c] = 0;
     for (int64_t u = 0; u < w->M; u++) {
-        if (!sees(rule, w, t, u)) continue;
+        if (!sees(rule, w, gone, t, u)) continue;
         real p = exp(dot(q + t*D, k + u*E, K) / root - top);
         sum += p;
         for (int64_t c = 0; c < K; c++) y[t*D + c] += p * v[u*E + c];
@@ -95,8 +110,8 @@ void attn_ref(const attn_rule *rule, const hx_ref *r)
         for (int64_t h = 0; h < w.a->heads; h++)
             for (int64_t t = 0; t < w.N; t++) {
                 int64_t o = b*w.N*w.D + h*w.K, p = b*w.M*w.E + h/w.a->share*w.K;
-                attend(rule, &w, t, r->a[0] + o, r->a[1] + p, r->a[2] + p, r->a[3] + o,
-                       r->a[4] + (b*w.a->heads + h)*w.N + t);
+                attend(rule, &w, gone_of(&w, 3, b), t, r->a[0] + o, r->a[1] + p, r->a[2] + p,
+                       r->a[4] + o, r->a[5] + (b*w.a->heads + h)*w.N + t);
             }
 }
 
@@ -110,7 +125,7 @@ static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk,
         for (int64_t h = 0; h < H; h++)
             for (int64_t t = 0; t < N; t++)
                 for (int64_t u = 0; u < M; u++) {
-                    if (!sees(rule, &w, t, u)) continue;
+                    if (!sees(rule, &w, gone_of(&w, 6, b), t, u)) continue;
                     int64_t i = (b*N + t)*w.D + h*K, j = (b*M + u)*w.E + h/w.a->share*K;
                     int64_t row = (b*H + h)*N + t;
                     const real *q = r->a[0] + i, *k = r->a[1] + j, *v = r->a[2] + j;
@@ -128,15 +143,15 @@ static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk,
 void attn_dq_ref(const attn_rule *rule, const hx_ref *r)
 {
     walk w = walk_of(r);
-    for (int64_t i = 0; i < r->dim[ATTN_B] * w.N * w.D; i++) r->a[6][i] = 0;
-    backward(rule, r, r->a[6], NULL, NULL);
+    for (int64_t i = 0; i < r->dim[ATTN_B] * w.N * w.D; i++) r->a[7][i] = 0;
+    backward(rule, r, r->a[7], NULL, NULL);
 }
 
 void attn_dkv_ref(const attn_rule *rule, const hx_ref *r)
 {
     walk w = walk_of(r);
-    for (int64_t i = 0; i < r->dim[ATTN_B] * w.M * w.E; i++) r->a[6][i] = r->a[7][i] = 0;
-    backward(rule, r, NULL, r->a[6], r->a[7]);
+    for (int64_t i = 0; i < r->dim[ATTN_B] * w.M * w.E; i++) r->a[7][i] = r->a[8][i] = 0;
+    backward(rule, r, NULL, r->a[7], r->a[8]);
 }
 
 // ---- e = y.dy per head, what softmax's gradient subtracts -----------------------------------
@@ -206,18 +221,18 @@ HX_OP(attn_delta,
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
 {
     const attn_attrs *a = (const attn_attrs *)n->attrs;
-    hx_t dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(n->arg[3], 0), e = HX_NONE;
+    hx_t dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(n->arg[4], 0), e = HX_NONE;
     hx_apply(&hx_op_attn_delta, &(delta_attrs){ a->heads },
-             (hx_t[]){ n->arg[3], dy, n->grad[1] }, &e);
-    hx_t in[] = { n->arg[0], n->arg[1], n->arg[2], dy, n->arg[4], e };
+             (hx_t[]){ n->arg[4], dy, n->grad[1] }, &e);
+    hx_t in[] = { n->arg[0], n->arg[1], n->arg[2], dy, n->arg[5], e, n->arg[3] };
     if (n->want[0]) hx_apply(dq, a, in, d);
     if (n->want[1] || n->want[2]) hx_apply(dkv, a, in, d + 1);
 }
 
-static hx_t attention(const hx_op *op, attn_attrs a, hx_t q, hx_t k, hx_t v)
+static hx_t attention(const hx_op *op, attn_attrs a, hx_t q, hx_t k, hx_t v, hx_t gone)
 {
     hx_t out[2] = { HX_NONE, HX_NONE };
-    hx_apply(op, &a, (hx_t[]){ q, k, v }, out);
+    hx_apply(op, &a, (hx_t[]){ q, k, v, gone }, out);
     return out[0];
 }
 
@@ -227,13 +242,19 @@ static int share_of(hx_t q, hx_t k)
     return (int)(hx_dim(q, -1) / hx_max(hx_dim(k, -1), 1));
 }
 
-hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
+hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone)
 {
     return attention(window < 0 ? &hx_op_attn_causal : &hx_op_attn_band,
-        (attn_attrs){ heads, axial, window < 0 ? 0 : window, share_of(q, k) }, q, k, v);
+        (attn_attrs){ heads, axial, window < 0 ? 0 : window, share_of(q, k) }, q, k, v, gone);
+}
+
+hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
+{
+    return t_attention_after(q, k, v, heads, axial, window, HX_NONE);
 }
 
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial)
 {
-    return attention(&hx_op_attn_full, (attn_attrs){ heads, axial, 0, share_of(q, k) }, q, k, v);
+    return attention(&hx_op_attn_full, (attn_attrs){ heads, axial, 0, share_of(q, k) }, q, k, v,
+                     HX_NONE);
 }

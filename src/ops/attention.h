@@ -13,6 +13,9 @@ enum { ATTN_B, ATTN_N, ATTN_D, ATTN_M };   // dims of every operator: batch, que
 // keys(i), and for lo <= i < hi of queries(j). Both ends never decrease from one token to the next,
 // so that a tile of tokens sees from the lo of its first to the hi of its last. lo <= hi; keys are
 // within 0 .. n, queries within first .. n.
+//
+// gone[b,r]: so many of the oldest keys of class r are not there, as if the memory were that much
+// shorter: the result has the same bits. Left out: none.
 typedef struct attn_rule {
     bool (*sees)(int64_t i, int64_t j, const attn_attrs *a);
     void (*keys)(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
@@ -29,6 +32,7 @@ void attn_host(const attn_rule *rule, const hx_call *c);
 void attn_dq_host(const attn_rule *rule, const hx_call *c);
 void attn_dkv_host(const attn_rule *rule, const hx_call *c);
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d);
+real attn_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
 const char *attn_wrong(const int64_t *dim, const void *attrs);
 const char *attn_wrong_past(const int64_t *dim, const void *attrs);  // no query before all keys
 // Is a head at most K wide, and does no token see, or is seen by, more than `most` others (0: any
@@ -51,7 +55,8 @@ extern const hx_op hx_op_rotary;
     "B=1 N=130 M=130 D=20 heads=1 w=64; B=1 N=200 M=200 D=64 heads=1 axial=3 w=17;"              \
     "B=1 N=19 M=19 D=14 heads=2 w=5; B=1 N=1 M=2 D=8 heads=4 share=4; "                          \
     "B=2 N=33 M=70 D=12 heads=3 share=3 w=36; B=1 N=34 M=86 D=16 heads=4 axial=2 share=2 w=40;"  \
-    "B=1 N=3 M=20 D=256 heads=2 share=2 w=2; B=1 N=2 M=11 D=20 heads=1 axial=3 w=1"
+    "B=1 N=3 M=20 D=256 heads=2 share=2 w=2; B=1 N=2 M=11 D=20 heads=1 axial=3 w=1;"             \
+    "B=1 N=66 M=66 D=128 heads=2 w=32 -gone; B=1 N=34 M=86 D=16 heads=4 axial=2 share=2 -gone"
 // for rules that have a meaning with fewer keys than queries
 #define ATTN_CHECK_FEW                                                                           \
     "; B=1 N=9 M=2 D=16 heads=2; B=2 N=70 M=33 D=12 heads=3 share=3;"                            \
@@ -68,8 +73,8 @@ extern const hx_op hx_op_rotary;
     "B=1 N=4 M=7 D=8 axial=2: axial must divide"
 #define ATTN_WRONG_PAST "; B=1 N=4 M=3 D=8: as many keys as queries"
 #define ATTN_BENCH                                                                               \
-    "B=2 N=2048 M=2048 D=512 heads=8 w=32; B=2 N=2048 M=2048 D=512 heads=8 axial=4 w=64;"        \
-    "B=1 N=2048 M=4096 D=512 heads=8 axial=4 share=8 w=64"
+    "B=2 N=2048 M=2048 D=512 heads=8 w=32 -gone; B=2 N=2048 M=2048 D=512 heads=8 axial=4 w=64 -gone;"        \
+    "B=1 N=2048 M=4096 D=512 heads=8 axial=4 share=8 w=64 -gone"
 
 // Kernel rows. Tiles (attn_tile.glsl): specialization constants are the head width, queries and
 // keys of a tile, and invocations along keys and along queries; wider heads have smaller tiles, so
@@ -113,8 +118,8 @@ extern const hx_op hx_op_rotary;
                 "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
-               "-> dq:[B,N,D]",                                                                  \
-        .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dq_ref,            \
+               "gone?#[B,axial] -> dq:[B,N,D]",                                                                  \
+        .fill = attn_fill, .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dq_ref,            \
         .wrong_if = WRONG, .host = NAME##_dq_host, .terms = "M+2*D/heads+8",                     \
         .flops = FLOPS("6"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ " -huge",                                                              \
@@ -131,8 +136,8 @@ extern const hx_op hx_op_rotary;
                 "ds and s as in attn_" #NAME "_dq, " MATH,                                       \
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
-               "-> dk:[B,M,D/share] dv:[B,M,D/share]",                                           \
-        .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dkv_ref,           \
+               "gone?#[B,axial] -> dk:[B,M,D/share] dv:[B,M,D/share]",                                           \
+        .fill = attn_fill, .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dkv_ref,           \
         .wrong_if = WRONG, .host = NAME##_dkv_host, .terms = "N*share+2*D/heads+8",              \
         .flops = FLOPS("8"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ " -huge",                                                              \
@@ -152,8 +157,9 @@ extern const hx_op hx_op_rotary;
         .math = "y_i = sum_j exp(s_ij - l_i) v_j, l_i = log sum_j exp s_ij, "                    \
                 "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
         .source = "Attention Is All You Need, Vaswani et al. 2017, eq. 1",                       \
-        .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] -> y:[B,N,D] l[B,heads,N]",            \
-        .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_ref,               \
+        .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] gone?#[B,axial] "                      \
+               "-> y:[B,N,D] l[B,heads,N]",            \
+        .fill = attn_fill, .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_ref,               \
         .vjp = NAME##_vjp, .wrong_if = WRONG, .host = NAME##_host, .terms = "M+D/heads+8",       \
         .flops = FLOPS("4"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ,                                                                       \

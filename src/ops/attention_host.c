@@ -87,6 +87,7 @@ struct job {
 typedef struct tile {
     const attn_attrs *a;
     int64_t nq, nk, off;                   // queries and keys of the class; position of query 0
+    int64_t gone;                          // so many of the keys are not there
     int64_t at, count;                     // the tile's first token; how many
     int64_t b, h, r, K;                    // h: a head of queries, or of keys in dkv
     float   scale;
@@ -105,11 +106,13 @@ static void range_of(const job *w, const tile *t, int64_t i, int64_t *lo, int64_
 {
     if (!w->keys) {
         w->rule->keys(i + t->off, t->nk, t->a, lo, hi);
+        *lo = hx_max(*lo, t->gone);
+        *hi = hx_max(*hi, *lo);
         return;
     }
     w->rule->queries(i, t->off, t->nk, t->a, lo, hi);
     *lo -= t->off;
-    *hi -= t->off;
+    *hi = i < t->gone ? *lo : *hi - t->off;
 }
 
 static tile tile_of(const job *w, int64_t task)
@@ -125,6 +128,8 @@ static tile tile_of(const job *w, int64_t task)
     t.nq = class_of(c->dim[ATTN_N], t.r, a->axial);
     t.nk = class_of(c->dim[ATTN_M], t.r, a->axial);
     t.off = t.nk - t.nq;
+    const int32_t *gone = c->a[c->sig->n_in - 1];
+    t.gone = gone ? hx_min(hx_max(gone[t.b * a->axial + t.r], 0), t.nk) : 0;
     int64_t own = w->keys ? t.nk : t.nq;
     t.count = hx_max(hx_min(LANES, own - t.at), 0);
     t.scale = (float)(1 / sqrt((double)t.K));
@@ -174,8 +179,8 @@ static void forward_tile(const job *w, int64_t task)
 {
     tile t = tile_of(w, task);
     if (!t.count) return;
-    int64_t K = t.K, hk = t.h / t.a->share, step[4];
-    for (int i = 0; i < 4; i++) step[i] = w->c->ld[i] * t.a->axial;
+    int64_t K = t.K, hk = t.h / t.a->share, step[5];
+    for (int i = 0; i < 5; i++) step[i] = w->c->ld[i] * t.a->axial;
     vec q[ATTN_MAX_K], acc[ATTN_MAX_K], s[BLOCK], top, sum = { 0 };
     for (int i = 0; i < LANES; i++) top.v[i / 16][i % 16] = -3e38f;
     memset(acc, 0, (size_t)K * sizeof *acc);
@@ -187,22 +192,22 @@ static void forward_tile(const job *w, int64_t task)
         w->f->soften(s, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, &top, &sum, acc, K);
         w->f->product(K, n, key(w, &t, 2, hk, j), 1, step[2], to_next(w, &t, step[2]), s, acc, true);
     }
-    float f[LANES], *l = stat_of(w, &t, 4, t.h, t.at);
+    float f[LANES], *l = stat_of(w, &t, 5, t.h, t.at);
     for (int64_t i = 0; i < t.count; i++) {
         float total = sum.v[i / 16][i % 16];
         f[i] = total == 0 ? 0 : 1 / total;
         l[i * t.a->axial] = total == 0 ? -3e38f : top.v[i / 16][i % 16] + logf(total);
     }
-    w->f->turn_out(query(w, &t, 3, t.h, t.at), step[3], t.count, K,
-                   to_next(w, &t, step[3]), acc, f);
+    w->f->turn_out(query(w, &t, 4, t.h, t.at), step[4], t.count, K,
+                   to_next(w, &t, step[4]), acc, f);
 }
 
 static void dq_tile(const job *w, int64_t task)
 {
     tile t = tile_of(w, task);
     if (!t.count) return;
-    int64_t K = t.K, hk = t.h / t.a->share, A = t.a->axial, *ld = (int64_t *)w->c->ld, next[8];
-    for (int i = 0; i < 8; i++) next[i] = to_next(w, &t, ld[i] * A);
+    int64_t K = t.K, hk = t.h / t.a->share, A = t.a->axial, *ld = (int64_t *)w->c->ld, next[9];
+    for (int i = 0; i < 9; i++) next[i] = to_next(w, &t, ld[i] * A);
     vec q[ATTN_MAX_K], dy[ATTN_MAX_K], dq[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
     float l[LANES] = { 0 }, e[LANES] = { 0 }, f[LANES];
     memset(dq, 0, (size_t)K * sizeof *dq);
@@ -221,15 +226,15 @@ static void dq_tile(const job *w, int64_t task)
         w->f->weigh(s, dp, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, false, l, e, 0);
         w->f->product(K, n, k, 1, ld[1] * A, 0, dp, dq, true);
     }
-    w->f->turn_out(query(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, next[6], dq, f);
+    w->f->turn_out(query(w, &t, 7, t.h, t.at), ld[7] * A, t.count, K, next[7], dq, f);
 }
 
 static void dkv_tile(const job *w, int64_t task)
 {
     tile t = tile_of(w, task);
     if (!t.count) return;
-    int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld, next[8];
-    for (int i = 0; i < 8; i++) next[i] = to_next(w, &t, ld[i] * A);
+    int64_t K = t.K, A = t.a->axial, *ld = (int64_t *)w->c->ld, next[9];
+    for (int i = 0; i < 9; i++) next[i] = to_next(w, &t, ld[i] * A);
     vec k[ATTN_MAX_K], v[ATTN_MAX_K], dk[ATTN_MAX_K], dv[ATTN_MAX_K], s[BLOCK], dp[BLOCK];
     float one[LANES], f[LANES];
     memset(dk, 0, (size_t)K * sizeof *dk);
@@ -248,8 +253,8 @@ static void dkv_tile(const job *w, int64_t task)
             w->f->product(K, n, q, 1, ld[0] * A, 0, dp, dk, true);
         }
     for (int i = 0; i < LANES; i++) { one[i] = 1; f[i] = t.scale; }
-    w->f->turn_out(key(w, &t, 6, t.h, t.at), ld[6] * A, t.count, K, next[6], dk, f);
-    w->f->turn_out(key(w, &t, 7, t.h, t.at), ld[7] * A, t.count, K, next[7], dv, one);
+    w->f->turn_out(key(w, &t, 7, t.h, t.at), ld[7] * A, t.count, K, next[7], dk, f);
+    w->f->turn_out(key(w, &t, 8, t.h, t.at), ld[8] * A, t.count, K, next[8], dv, one);
 }
 
 // A task has the heads of a tile, as far as there are tasks enough: their channels lie side by side.

@@ -85,6 +85,9 @@ hx_t t_rotary_span(hx_tape *t, int64_t first, int64_t n, int64_t all, int head_w
 // before them: a memory. q[B,T,H*K], k,v[B,M,G*K] with M >= T -> [B,T,H*K]; each of G heads of keys
 // serves H/G of queries.
 hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window);
+// the same where gone#[B,axial] of the oldest keys of a class are not there, as if the memory were
+// that much shorter, bit by bit; HX_NONE: all are
+hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone);
 // the same over all M keys of the residue class, whatever M
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 
