@@ -31,6 +31,48 @@ hx_t hx_input(hx_graph *g, const char *name, bool is_int, int rank, const int64_
     return HX_NONE;
 }
 
+hx_t hx_carry(hx_graph *g, const char *name, int rank, const int64_t *shape)
+{
+    if (!g->carries)
+        return HX_NONE;
+    hx_carried *c = &g->carried[g->n_carried];
+    const char *own = hx_strdup(g->tape->arena, name);
+    if (g->n_carried == HX_MAX_CARRIED || !own) {
+        hx_tape_fail(g->tape, own ? HX_E_INTERNAL : HX_E_NOMEM, "more than %d states are carried "
+                     "[E-CARRY]", HX_MAX_CARRIED);
+        return (hx_t){ g->tape, 0 };
+    }
+    *c = (hx_carried){ .name = own, .rank = rank, .at = g->state_bytes, .bytes = 4 };
+    bool fits = true;
+    for (int i = 0; i < rank; i++) {
+        c->shape[i] = shape[i];
+        fits = fits && hx_mul(c->bytes, shape[i], &c->bytes);
+    }
+    if (!fits || !hx_sum(g->state_bytes, c->bytes + 256, &g->state_bytes)) {
+        hx_tape_fail(g->tape, HX_E_SHAPE, "the state '%s' is too large [E-SIZE]", own);
+        return (hx_t){ g->tape, 0 };
+    }
+    g->state_bytes = hx_align(c->at + c->bytes, 256);
+    c->old = hx_external(g->tape, HX_STATE, c->at, false, rank, shape);
+    g->n_carried++;
+    return c->old;
+}
+
+void hx_carry_out(hx_graph *g, const char *name, hx_t next)
+{
+    if (!g->carries || g->tape->err)
+        return;
+    for (int i = 0; i < g->n_carried; i++) {
+        hx_carried *c = &g->carried[i];
+        if (strcmp(c->name, name))
+            continue;
+        hx_deliver(next, hx_external(g->tape, HX_NEXT, c->at, false, c->rank, c->shape), false);
+        c->passed_on = true;
+        return;
+    }
+    hx_tape_fail(g->tape, HX_E_INTERNAL, "'%s' is passed on but was never carried [E-CARRY]", name);
+}
+
 void hx_output(hx_graph *g, const char *name, hx_t t)
 {
     if (g->n_output == HX_MAX_OUTPUTS) {

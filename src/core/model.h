@@ -2,7 +2,7 @@
 #pragma once
 #include "param.h"
 
-enum { HX_MAX_OUTPUTS = 1024, HX_MAX_GIVEN = 8 };
+enum { HX_MAX_OUTPUTS = 1024, HX_MAX_GIVEN = 8, HX_MAX_CARRIED = 512 };
 // An input beside ids, in the words of the golden files: "mask". Only `htxvk forward` has them.
 typedef struct hx_given {
     const char *name;
@@ -10,6 +10,15 @@ typedef struct hx_given {
     int         rank;
     int64_t     shape[HX_MAX_RANK];
 } hx_given;
+
+// A state that goes from step to step, fp32.
+typedef struct hx_carried {
+    const char *name;
+    int         rank;
+    int64_t     shape[HX_MAX_RANK], at, bytes;   // bytes into HX_STATE and HX_NEXT, 256-byte aligned
+    hx_t        old;
+    bool        passed_on;                 // hx_carry_out was called
+} hx_carried;
 
 // What a graph is built for.
 typedef enum {
@@ -35,6 +44,12 @@ typedef struct hx_graph {
     const hx_given  *given;                // further inputs: n_given, made as given_t
     int              n_given;
     hx_t             given_t[HX_MAX_GIVEN];
+    bool             carries;              // states come from the step before and go to the next
+    hx_t             age;                  // carries: int32 [batch], how many tokens of its document
+                                           // the row has been through before this step; 0: none
+    hx_carried       carried[HX_MAX_CARRIED];
+    int              n_carried;
+    int64_t          state_bytes;          // of the HX_STATE and HX_NEXT arenas
     hx_t             loss;                 // [1], the optimised total in nats
     struct { const char *name; hx_t t; } output[HX_MAX_OUTPUTS];
     int              n_output;
@@ -46,6 +61,13 @@ hx_t hx_use(hx_graph *g, hx_p p);
 // The input of this name; HX_NONE where the case does not have it. The tape is poisoned when it has
 // another shape.
 hx_t hx_input(hx_graph *g, const char *name, bool is_int, int rank, const int64_t *shape);
+// What the step before left under this name for these batch rows: zeros before the first step, and
+// what another document left where age is 0 (see t_renew and t_gone). HX_NONE when the graph does not
+// carry: then the model begins anew as for a single sequence. Each name once. `name` is copied.
+hx_t hx_carry(hx_graph *g, const char *name, int rank, const int64_t *shape);
+// What the next step gets under this name; does nothing when the graph does not carry. Every name of
+// hx_carry must be passed on.
+void hx_carry_out(hx_graph *g, const char *name, hx_t next);
 // Names a result, in the words of the golden files: "logits", "loss", "ce_loss".
 void hx_output(hx_graph *g, const char *name, hx_t t);
 

@@ -646,6 +646,14 @@ hx_result hx_memory_read(hx_memory *m, int64_t at, void *dst, int64_t bytes)
     return move(m, at, dst, bytes, false);
 }
 
+hx_result hx_memory_zero(hx_memory *m)
+{
+    static const char zeros[1 << 16];
+    for (int64_t at = 0; at < m->bytes; at += (int64_t)sizeof zeros)
+        HX_TRY(hx_memory_write(m, at, zeros, hx_min((int64_t)sizeof zeros, m->bytes - at)));
+    return HX_OK;
+}
+
 hx_result hx_plan_upload(const hx_plan *p, hx_memory *consts)
 {
     for (int s = 0; s < p->tape->n_storage; s++) {
@@ -755,7 +763,8 @@ hx_result hx_plan_record(const hx_plan *p, hx_memory *const mem[HX_N_PLACES],
 
 // ---- for people --------------------------------------------------------------------------
 
-static const char *const place_names[HX_N_PLACES] = { "temp", "param", "grad", "mom1", "mom2", "ema", "input", "const", "output" };
+static const char *const place_names[HX_N_PLACES] = { "temp", "param", "grad", "mom1", "mom2", "ema",
+    "input", "const", "output", "state", "next" };
 
 char *hx_plan_dump(const hx_plan *p, hx_arena *a)
 {

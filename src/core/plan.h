@@ -40,6 +40,7 @@ hx_result hx_memory_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *
 void      hx_memory_free(hx_memory *m);
 hx_result hx_memory_write(hx_memory *m, int64_t at, const void *src, int64_t bytes);
 hx_result hx_memory_read(hx_memory *m, int64_t at, void *dst, int64_t bytes);
+hx_result hx_memory_zero(hx_memory *m);      // all of it, through the host
 hx_result hx_plan_upload(const hx_plan *p, hx_memory *consts);      // writes the HX_CONST arena
 
 // Appends the plan to a program that is being recorded. mem[place] for every place in use;

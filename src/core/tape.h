@@ -9,6 +9,7 @@ typedef enum {
     HX_INPUT,                              // written by the host before every run
     HX_CONST,                              // data given at tape time, uploaded once
     HX_OUTPUT,                             // kept until the host has read it
+    HX_STATE, HX_NEXT,                     // what the step before left, what the next one gets
     HX_N_PLACES
 } hx_place;
 

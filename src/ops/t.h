@@ -91,6 +91,17 @@ hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window,
 // the same over all M keys of the residue class, whatever M
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 
+// ---- what earlier steps leave: age[b] is how many tokens of its document row b has been through ----
+// y[a,b] = old[a,b] where age[b] > 0, else init[a,b]; HX_NONE: 0. age#[B] old,init[A,B,C]. States in
+// the order of batch rows are [1,B,n*D], in the order of time [n,B,D].
+hx_t t_renew(hx_t age, hx_t old, hx_t init);
+// `plus` tokens later; 0 where drop[b] is not 0 (HX_NONE: nowhere).  age,drop#[B] -> #[B]
+hx_t t_older(hx_t age, hx_t drop, int64_t plus);
+// How many of the memory's `size` slots are not there yet when `unit` tokens make `per` of them
+// (age + plus tokens, at least 0), added to more[b] (HX_NONE: to 0): what t_attention_after is given
+// for a memory of the newest tokens.  age,more#[B] -> #[B]
+hx_t t_gone(hx_t age, hx_t more, int64_t size, int64_t plus, int64_t unit, int64_t per);
+
 // ---- losses ------------------------------------------------------------------------------
 // Mean over labels != ignore of -log softmax(e w^T)[label]; 0/0 is NaN, as in the reference.
 // e[R,D] w[V,D] labels#[R] -> [1]. Logits exist in chunks of at most `chunk_bytes` (0: 64 MiB).

@@ -1,6 +1,7 @@
 // pass.c - from a model to a recorded program.
 #include "pass.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 hx_result hx_net_init(hx_net *n, const hx_model *model, const void *conf)
@@ -90,6 +91,10 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
     p->labels_at = g->input_bytes;
     if (g->masked)
         g->labels = add_input(g, true, 2, (int64_t[]){ g->batch, g->tokens });
+    g->carries = net->carries && g->purpose == HX_FOR_LOSS;
+    p->age_at = g->input_bytes;
+    if (g->carries)
+        g->age = add_input(g, true, 1, (int64_t[]){ g->batch });
     if (g->purpose == HX_FOR_LOGITS)
         g->position = add_input(g, true, 1, (int64_t[]){ 1 });
     for (int i = 0; i < g->n_given; i++) {
@@ -97,6 +102,10 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
         g->given_t[i] = add_input(g, g->given[i].is_int, g->given[i].rank, g->given[i].shape);
     }
     net->model->build(net->conf, net->self, g);
+    for (int i = 0; i < g->n_carried; i++)
+        if (!g->carried[i].passed_on)
+            hx_tape_fail(g->tape, HX_E_INTERNAL, "'%s' is not passed on [E-CARRY]",
+                         g->carried[i].name);
     HX_TRY(hx_tape_error(g->tape));
     deliver_outputs(p);
     HX_TRY(hx_tape_error(g->tape));
@@ -136,7 +145,8 @@ void hx_pass_free(hx_pass **p)
         return;
     hx_pass *q = *p;
     hx_tape *tape = q->graph->tape;
-    hx_prog_free(&q->prog);
+    for (int i = 0; i < 2; i++)
+        hx_prog_free(&q->prog[i]);
     for (int i = 0; i < HX_N_PLACES; i++)
         hx_memory_free(&q->own[i]);
     hx_plan_free(&q->plan);
@@ -151,21 +161,33 @@ hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES])
         [HX_INPUT] = HX_BUF_UP, [HX_OUTPUT] = HX_BUF_DOWN};
     static const char *const names[HX_N_PLACES] = {"activations",   "parameters",     "gradients",
                                                    "first moments", "second moments", "mean weights",
-                                                   "inputs",        "constants",      "outputs"};
+                                                   "inputs",        "constants",      "outputs",
+                                                   "states",        "states"};
     const hx_params *ps = p->graph->params;
     int64_t need[HX_N_PLACES] = {[HX_TEMP] = p->plan->temp_bytes,
                                  [HX_PARAM] = ps->bytes,
                                  [HX_GRAD] = p->graph->tape->backward_from >= 0 ? ps->bytes : 0,
                                  [HX_INPUT] = p->graph->input_bytes,
                                  [HX_CONST] = p->graph->tape->const_bytes,
-                                 [HX_OUTPUT] = p->output_bytes};
+                                 [HX_OUTPUT] = p->output_bytes,
+                                 [HX_STATE] = p->graph->state_bytes,
+                                 [HX_NEXT] = p->graph->state_bytes};
     for (int i = 0; i < HX_N_PLACES; i++) {
         if (shared && shared[i] && shared[i]->bytes >= need[i]) {
             p->mem[i] = shared[i];
         } else if (need[i] > 0) {
             HX_TRY(hx_memory_new(p->dev, need[i], kinds[i], names[i], &p->own[i]));
             p->mem[i] = &p->own[i];
+            if (i == HX_STATE || i == HX_NEXT)
+                HX_TRY(hx_memory_zero(p->mem[i]));
         }
+    }
+    if (p->mem[HX_INPUT] && p->graph->carries) {
+        int32_t *none = calloc((size_t)p->graph->batch, sizeof *none);
+        hx_result r = none ? hx_pass_write_ages(p, none)
+                           : hx_fail(HX_E_NOMEM, "no memory for ages [E-NOMEM]");
+        free(none);
+        HX_TRY(r);
     }
     return p->mem[HX_CONST] ? hx_plan_upload(p->plan, p->mem[HX_CONST]) : HX_OK;
 }
@@ -188,6 +210,12 @@ hx_result hx_pass_write_given(hx_pass *p, int i, const void *values)
                            4 * hx_elems(p->graph->given_t[i]));
 }
 
+hx_result hx_pass_write_ages(hx_pass *p, const int32_t *ages)
+{
+    return p->graph->carries
+               ? hx_memory_write(p->mem[HX_INPUT], p->age_at, ages, 4 * p->graph->batch) : HX_OK;
+}
+
 double hx_pass_cut(const hx_dev *dev, double flops)
 {
     const hx_dev_caps *c = hx_dev_get_caps(dev);
@@ -197,19 +225,28 @@ double hx_pass_cut(const hx_dev *dev, double flops)
 
 static hx_result record(hx_pass *p)
 {
+    hx_memory *mem[HX_N_PLACES];
+    for (int i = 0; i < HX_N_PLACES; i++)
+        mem[i] = p->mem[i];
+    if (p->turn) {
+        mem[HX_STATE] = p->mem[HX_NEXT];
+        mem[HX_NEXT] = p->mem[HX_STATE];
+    }
     double cut = hx_pass_cut(p->dev, p->plan->flops);
     p->by_piece = cut > 0;
-    HX_TRY(hx_prog_new(p->dev, false, "pass", &p->prog));
-    HX_TRY(hx_plan_record(p->plan, p->mem, (int64_t[HX_N_PLACES]){0}, cut, p->prog));
-    return hx_prog_end(p->prog);
+    HX_TRY(hx_prog_new(p->dev, false, "pass", &p->prog[p->turn]));
+    HX_TRY(hx_plan_record(p->plan, mem, (int64_t[HX_N_PLACES]){0}, cut, p->prog[p->turn]));
+    return hx_prog_end(p->prog[p->turn]);
 }
 
 hx_result hx_pass_run(hx_pass *p)
 {
-    if (!p->prog)
+    if (!p->prog[p->turn])
         HX_TRY(record(p));
     uint64_t ticket = 0;
-    HX_TRY(hx_dev_submit(p->dev, &p->prog, 1, p->by_piece, &ticket));
+    HX_TRY(hx_dev_submit(p->dev, &p->prog[p->turn], 1, p->by_piece, &ticket));
+    if (p->graph->n_carried)
+        p->turn = 1 - p->turn;
     return hx_dev_wait(p->dev, ticket, HX_WAIT_MS);
 }
 

@@ -12,6 +12,7 @@ typedef struct hx_net {
     bool            frugal;                // hx_tape.frugal of its passes
     bool            masked;                // labels come apart from ids, and evaluation keeps a score
     float           smooth;                // hx_tape.smooth of passes with gradients
+    bool            carries;               // passes for a loss take states over from the run before
     const hx_given *given;                 // inputs beside ids that its passes have; borrowed
     int             n_given;
 } hx_net;
@@ -29,10 +30,12 @@ typedef struct hx_pass {
     hx_graph   *graph;                     // yours through the pass
     hx_plan    *plan;
     int64_t     output_at[HX_MAX_OUTPUTS], output_bytes;
-    int64_t     given_at[HX_MAX_GIVEN], labels_at, score_at;
+    int64_t     given_at[HX_MAX_GIVEN], labels_at, score_at, age_at;
     hx_memory   own[HX_N_PLACES];          // what hx_pass_bind had to make
     hx_memory  *mem[HX_N_PLACES];          // what the pass runs on
-    hx_prog    *prog;                      // of hx_pass_run, recorded at its first call
+    hx_prog    *prog[2];                   // of hx_pass_run, recorded at their first call; the second
+                                           // one has HX_STATE and HX_NEXT the other way round
+    int         turn;                      // which one is next
     bool        by_piece;                  // its submits are cut, see hx_pass_cut
 } hx_pass;
 
@@ -49,6 +52,9 @@ hx_result hx_pass_bind(hx_pass *p, hx_memory *const shared[HX_N_PLACES]);
 hx_result hx_pass_write(hx_pass *p, const int32_t *ids, int32_t position);
 // Input i of net->given: fp32 or int32 values, as many as its shape says.
 hx_result hx_pass_write_given(hx_pass *p, int i, const void *values);
+// How many tokens of its document each row has been through, int32 [batch]; 0: what is carried
+// begins anew. All rows are 0 before the first call. Nothing happens where nothing is carried.
+hx_result hx_pass_write_ages(hx_pass *p, const int32_t *ages);
 hx_result hx_pass_run(hx_pass *p);         // runs once and waits
 // Index of an output by name; -1 if there is none.
 int       hx_pass_find(const hx_pass *p, const char *name);
