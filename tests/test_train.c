@@ -206,7 +206,7 @@ START_TEST(steps_and_memory)
     ck_assert_int_eq(hx_dev_get_stats(host).submits - before, 1);
     ck_ok(hx_engine_step(rig.engine, 2, 1e-3, ids));
     ck_assert_int_eq(hx_engine_step(rig.engine, 3, 1e-3, ids), HX_E_INTERNAL);
-    ck_assert_int_eq(hx_engine_eval(rig.engine, ids, &l), HX_E_INTERNAL);
+    ck_assert_int_eq(hx_engine_eval(rig.engine, ids, NULL, &l), HX_E_INTERNAL);
     ck_ok(hx_engine_result(rig.engine, &l));
     ck_assert_int_eq(l.step, 1);
     double first = l.loss;

@@ -75,6 +75,8 @@ static hx_result show(hx_cli *c, const hx_run_conf *k, const hx_dev *dev, const 
         {"gradients", "fp32", f.bytes[HX_GRAD]},
         {"optimizer", "two moments, fp32", f.bytes[HX_MOM1] + f.bytes[HX_MOM2]},
         {"activations", "kept for the backward pass, and work space", f.bytes[HX_TEMP]},
+        {"states", "carried from step to step, two copies, and those of evaluations",
+         f.bytes[HX_STATE] + f.bytes[HX_NEXT]},
         {"inputs", "tokens, step values, results, two steps",
          f.bytes[HX_INPUT] + f.bytes[HX_OUTPUT]},
         {"constants", "tables", f.bytes[HX_CONST]},

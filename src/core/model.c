@@ -73,6 +73,24 @@ void hx_carry_out(hx_graph *g, const char *name, hx_t next)
     hx_tape_fail(g->tape, HX_E_INTERNAL, "'%s' is passed on but was never carried [E-CARRY]", name);
 }
 
+hx_t hx_chance(hx_graph *g, double p, const char *name)
+{
+    if (!g->learns || p <= 0)
+        return HX_NONE;
+    const char *own = hx_strdup(g->tape->arena, name);
+    if (g->n_chance == HX_MAX_CHANCES || !own) {
+        hx_tape_fail(g->tape, own ? HX_E_INTERNAL : HX_E_NOMEM, "more than %d chances [E-CHANCE]",
+                     HX_MAX_CHANCES);
+        return (hx_t){ g->tape, 0 };
+    }
+    int64_t at = g->input_bytes;
+    g->chance[g->n_chance].name = own;
+    g->chance[g->n_chance].p = p;
+    g->chance[g->n_chance].t = hx_external(g->tape, HX_INPUT, at, true, 1, (int64_t[]){ g->batch });
+    g->input_bytes = hx_align(at + 4 * g->batch, 256);
+    return g->chance[g->n_chance++].t;
+}
+
 void hx_output(hx_graph *g, const char *name, hx_t t)
 {
     if (g->n_output == HX_MAX_OUTPUTS) {

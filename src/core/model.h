@@ -2,7 +2,7 @@
 #pragma once
 #include "param.h"
 
-enum { HX_MAX_OUTPUTS = 1024, HX_MAX_GIVEN = 8, HX_MAX_CARRIED = 512 };
+enum { HX_MAX_OUTPUTS = 1024, HX_MAX_GIVEN = 8, HX_MAX_CARRIED = 512, HX_MAX_CHANCES = 512 };
 // An input beside ids, in the words of the golden files: "mask". Only `htxvk forward` has them.
 typedef struct hx_given {
     const char *name;
@@ -49,6 +49,9 @@ typedef struct hx_graph {
                                            // the row has been through before this step; 0: none
     hx_carried       carried[HX_MAX_CARRIED];
     int              n_carried;
+    bool             learns;               // a pass with gradients: chances are drawn
+    struct { const char *name; double p; hx_t t; } chance[HX_MAX_CHANCES];
+    int              n_chance;
     int64_t          state_bytes;          // of the HX_STATE and HX_NEXT arenas
     hx_t             loss;                 // [1], the optimised total in nats
     struct { const char *name; hx_t t; } output[HX_MAX_OUTPUTS];
@@ -68,6 +71,10 @@ hx_t hx_carry(hx_graph *g, const char *name, int rank, const int64_t *shape);
 // What the next step gets under this name; does nothing when the graph does not carry. Every name of
 // hx_carry must be passed on.
 void hx_carry_out(hx_graph *g, const char *name, hx_t next);
+// int32 [batch]: 1 in the steps, for all rows together, in which something of probability p happens,
+// else 0: a pure function of the run's seed, the step, the micro-batch and the name, which is
+// copied. HX_NONE where nothing is learnt or p is 0.
+hx_t hx_chance(hx_graph *g, double p, const char *name);
 // Names a result, in the words of the golden files: "logits", "loss", "ce_loss".
 void hx_output(hx_graph *g, const char *name, hx_t t);
 

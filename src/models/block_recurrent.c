@@ -21,7 +21,7 @@ typedef struct block_recurrent_conf {
     hx_ints num_state_vectors, recurrent_layers, read_recurrent_layers;
     bool    all_layers_qk_rmsnorm, use_flash_attn, use_compressed_mem, live_states, live_memories;
     int32_t compressed_mem_factor;
-    double  ff_mult;
+    double  ff_mult, state_dropout, xl_memories_dropout;
     // derived; layers count from 0
     int     inner, S, C;                   // C: containers of states
     int     write[MAX_DEPTH], read[MAX_DEPTH];         // layer of container c, ascending by write
@@ -50,6 +50,9 @@ static const hx_field fields[] = {
     // not of the reference, where both end with their segment
     F(BOOL, live_states, "false", 0, 0, "gradients go through states from segment to segment")
     F(BOOL, live_memories, "false", 0, 0, "gradients go through memories from segment to segment")
+    // of its training wrapper
+    F(F64,  state_dropout, "0", 0, 1, "chance that a segment of training begins without states")
+    F(F64,  xl_memories_dropout, "0", 0, 1, "chance that it begins without memories")
     {0}
 };
 #undef F
@@ -275,7 +278,9 @@ typedef struct run {
     hx_t      out[MAX_DEPTH];              // to_state_out, columns in the order of self | cross
     hx_t      pos[MAX_DEPTH];              // state_pos_ids of every batch row
     hx_t      line[MAX_DEPTH];             // [T*B, 2K]: keys and values of all blocks, or HX_NONE
-    int64_t   line_rows;
+    int64_t   head, line_rows;             // head: tokens in front of those of this step
+    hx_t      age;                         // [B], of the memory at the start of the segment; HX_NONE:
+                                           // known without looking, because every row has the same
     table     tables[MAX_TABLES];
     int       n_table;
 } run;
@@ -324,13 +329,33 @@ static hx_t look(run *r, hx_t q, hx_t k, hx_t v, scales s)
     return t_attention_full(normed(r, q, s.q), normed(r, k, s.k), v, r->k->heads, (int)r->B);
 }
 
+// the state that every sequence starts with: [1, S*B, D]
+static hx_t initial(run *r, int c)
+{
+    int64_t S = r->k->S, shape[3] = { 1, S, r->k->dim };
+    return t_repeat(hx_reshape(P(r->m->state[c].init), 3, shape), S * r->B, (int)r->B);
+}
+
+// old where flag > 0, else init (HX_NONE: zeros), row by row; x has its rows in the order of time
+static hx_t choose(run *r, hx_t flag, hx_t old, hx_t init)
+{
+    int64_t shape[HX_MAX_RANK], n = hx_rows(old) / r->B, W = hx_dim(old, -1);
+    int rank = hx_value_of(old)->rank;
+    memcpy(shape, hx_value_of(old)->shape, sizeof shape);
+    hx_t x[2] = { old, init };
+    for (int i = 0; i < 2; i++)
+        if (hx_is(x[i]))
+            x[i] = hx_reshape(x[i], 3, (int64_t[]){ n, r->B, W });
+    return hx_reshape(t_renew(flag, x[0], x[1]), rank, shape);
+}
+
 // How container c looks at the start of a block: normed, with the ids of its places.
 static void view_state(run *r, int c)
 {
     const container *p = &r->m->state[c];
     int64_t S = r->k->S, D = r->k->dim, shape[3] = { 1, S, D };
     if (!hx_is(r->mem->state[c]))
-        r->mem->state[c] = t_repeat(hx_reshape(P(p->init), 3, shape), S * r->B, (int)r->B);
+        r->mem->state[c] = initial(r, c);
     if (!hx_is(r->pos[c]))
         r->pos[c] = t_repeat(hx_reshape(P(p->pos), 3, shape), S * r->B, (int)r->B);
     view *w = &r->view[c];
@@ -419,11 +444,27 @@ static hx_t with_memory(const run *r, int l, hx_t kv)
     return hx_concat(0, n, part);
 }
 
+// How many keys of layer l's memory are not there yet for a block that begins `in` tokens after the
+// start of its segment: [1, B], or HX_NONE when all are.
+static hx_t not_yet(run *r, int l, int64_t in)
+{
+    int64_t w = r->k->block_width;
+    hx_t raw = r->mem->raw[l], packed = r->mem->packed[l], n = HX_NONE;
+    if (!hx_is(r->age) || !hx_is(raw))
+        return HX_NONE;
+    if (in < w)
+        n = t_gone(r->age, HX_NONE, hx_rows(raw) / r->B, in, 1, 1);
+    if (hx_is(packed))
+        n = t_gone(r->age, n, hx_rows(packed) / r->B, in - w, w, w / r->k->compressed_mem_factor);
+    return hx_is(n) ? hx_reshape(n, 2, (int64_t[]){ 1, r->B }) : n;
+}
+
 // kv of the block that begins at token `at`, made at its place in the line
 static hx_t in_line(run *r, int l, hx_t kv, int64_t at)
 {
-    if (!hx_is(r->line[l]) || at < 0)
+    if (!hx_is(r->line[l]) || at < -r->head || (at < 0 && !r->head))
         return kv;
+    at += r->head;
     int64_t n = hx_rows(kv), size[3] = { at * r->B, n, r->line_rows - at * r->B - n };
     hx_t part[3];
     int first = size[0] == 0, count = 3 - first - (size[2] == 0);
@@ -432,8 +473,9 @@ static hx_t in_line(run *r, int l, hx_t kv, int64_t at)
     return kv;
 }
 
-// u + attention of the block to itself, to the memory before it and to states
-static hx_t attend(run *r, int l, hx_t x, int64_t at)
+// u + attention of the block to itself, to the memory before it and to states. It begins at token
+// `at` of the step, -1: of no line, and `in` tokens after the start of its segment.
+static hx_t attend(run *r, int l, hx_t x, int64_t at, int64_t in)
 {
     const layer *p = &r->m->layer[l];
     const block_recurrent_conf *c = r->k;
@@ -441,11 +483,12 @@ static hx_t attend(run *r, int l, hx_t x, int64_t at)
     hx_t u = layernorm(r, x, p->norm), k, v, part[MAX_DEPTH + 1];
     hx_t q = normed(r, linear(u, P(p->q)), p->s.q);
     hx_t kv = in_line(r, l, t_flat(linear(u, P(p->kv))), at), all = with_memory(r, l, kv);
+    hx_t gone = not_yet(r, l, in);
     keys_values(r, all, &k, &v);
     q = t_rotary(q, positions(r, hx_rows(q) / B, 1), c->heads, B);
     k = t_rotary_copy(normed(r, k, p->s.k), positions(r, hx_rows(all) / B, -1), 1, B);
     int n = 0;
-    part[n++] = t_attention(q, k, v, c->heads, B, -1);
+    part[n++] = t_attention_after(q, k, v, c->heads, B, -1, gone);
     for (int i = 0; i < c->C; i++) {
         if (c->read[i] != l)
             continue;
@@ -482,7 +525,7 @@ static hx_t segment(run *r, int64_t from, int64_t n, bool line)
         hx_t ids = hx_reshape(t_turn_ids(r->g->ids, at, size), 2, (int64_t[]){ 1, size * r->B });
         hx_t x = t_embedding(ids, P(r->m->E), size * r->B);
         for (int l = 0; l < r->k->depth; l++)
-            x = feed_forward(r, &r->m->layer[l], attend(r, l, x, line ? at : -1));
+            x = feed_forward(r, &r->m->layer[l], attend(r, l, x, line ? at : -1, i * w));
         block[i] = t_flat(x);
     }
     return hx_reshape(hx_concat(0, (int)count, block), 3, (int64_t[]){ 1, n * r->B, D });
@@ -536,6 +579,65 @@ static void detach(run *r)
         m->state[i] = hx_detach(m->state[i]);
 }
 
+static const char *numbered(run *r, const char *what, int64_t i)
+{
+    const char *name = hx_sprintf(r->g->tape->arena, "%s.%lld", what, (long long)i);
+    return name ? name : what;
+}
+
+// What the step before left: states and memories of rows whose document goes on, else the initial
+// state and zeros, which count as not there.
+static void take_over(run *r)
+{
+    const block_recurrent_conf *k = r->k;
+    int64_t w = k->block_width, B = r->B, W = 2 * k->dim_head;
+    for (int l = 0; l < k->depth; l++) {
+        hx_t old = hx_carry(r->g, numbered(r, "memory", l), 2, (int64_t[]){ w * B, W });
+        hx_t raw = choose(r, r->age, old, HX_NONE);
+        r->mem->raw[l] = in_line(r, l, raw, -w);
+        if (!k->use_compressed_mem || w / 2 < 1)
+            continue;
+        old = hx_carry(r->g, numbered(r, "packed", l), 2, (int64_t[]){ w / 2 * B, W });
+        r->mem->packed[l] = choose(r, r->age, old, HX_NONE);
+    }
+    for (int c = 0; c < k->C; c++) {
+        hx_t old = hx_carry(r->g, numbered(r, "state", c), 3, (int64_t[]){ 1, k->S * B, k->dim });
+        r->mem->state[c] = choose(r, r->age, old, initial(r, c));
+    }
+}
+
+static void hand_over(run *r)
+{
+    for (int l = 0; l < r->k->depth; l++) {
+        hx_carry_out(r->g, numbered(r, "memory", l), r->mem->raw[l]);
+        if (hx_is(r->mem->packed[l]))
+            hx_carry_out(r->g, numbered(r, "packed", l), r->mem->packed[l]);
+    }
+    for (int c = 0; c < r->k->C; c++)
+        hx_carry_out(r->g, numbered(r, "state", c), r->mem->state[c]);
+}
+
+// Now and then segment s of training begins without memories or without states.
+static void drop(run *r, int64_t s)
+{
+    const block_recurrent_conf *k = r->k;
+    hx_t state = hx_chance(r->g, k->state_dropout, numbered(r, "state_dropout", s));
+    hx_t mem = hx_chance(r->g, k->xl_memories_dropout, numbered(r, "xl_memories_dropout", s));
+    for (int c = 0; c < k->C && hx_is(state); c++)
+        if (hx_is(r->mem->state[c]))
+            r->mem->state[c] = choose(r, state, initial(r, c), r->mem->state[c]);
+    if (!hx_is(mem) || !hx_is(r->mem->raw[0]))
+        return;
+    if (!hx_is(r->age)) {
+        int32_t *same = hx_new(r->g->tape->arena, int32_t, r->B);
+        for (int64_t b = 0; same && b < r->B; b++)
+            same[b] = (int32_t)(s * k->max_seq_len);
+        if (same)
+            r->age = hx_constant(r->g->tape, true, 1, &r->B, same);
+    }
+    r->age = t_older(r->age, mem, 0);
+}
+
 // One call of the reference without any memory, two thirds of a segment long.
 static void short_call(run *r)
 {
@@ -554,6 +656,7 @@ static void segments(run *r, int64_t T)
     int64_t L = r->k->max_seq_len;
     for (int64_t s = 0; s * L < T; s++) {
         int64_t n = hx_min(L, T - s * L);
+        drop(r, s);
         hx_t e = layernorm(r, segment(r, s * L, n, true), r->m->last);
         hx_t labels = t_turn_ids(g->labels, s * L + 1, n);
         labels = hx_reshape(labels, 1, (int64_t[]){ n * r->B });
@@ -565,7 +668,10 @@ static void segments(run *r, int64_t T)
                 show_memory(r, s);
         }
         detach(r);
+        if (hx_is(r->age))
+            r->age = t_older(r->age, HX_NONE, n);
     }
+    hand_over(r);
     if (g->purpose == HX_FOR_PARITY)
         short_call(r);
     hx_output(g, "loss", g->loss);
@@ -598,9 +704,18 @@ static void build(const void *conf, const void *self, hx_graph *g)
             "computed [E-LENGTH]", (long long)T);
         return;
     }
-    *r = (run){ .k = k, .m = self, .g = g, .B = g->batch, .mem = mem, .line_rows = T * g->batch };
+    if (g->carries && T % k->max_seq_len) {
+        hx_tape_fail(g->tape, HX_E_INPUT, "train.seq_len: %lld is no multiple of model.max_seq_len %d, "
+            "as segments that carry states on must be [E-SEGMENT]", (long long)T, k->max_seq_len);
+        return;
+    }
+    int64_t head = g->carries ? k->block_width : 0;
+    *r = (run){ .k = k, .m = self, .g = g, .B = g->batch, .mem = mem, .head = head, .age = g->age,
+                .line_rows = (head + T) * g->batch };
     for (int l = 0; l < k->depth && !k->use_compressed_mem; l++)
         r->line[l] = hx_blank(g->tape, false, 2, (int64_t[]){ r->line_rows, 2 * k->dim_head });
+    if (g->carries)
+        take_over(r);
     if (g->purpose == HX_FOR_LOGITS)
         one_position(r, T);
     else

@@ -2,6 +2,7 @@
 #include "../../runtime/clock.h"
 #include "engine.h"
 
+#include <Random123/philox.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct hx_engine {
     hx_tape        *optim_tape;
     hx_plan        *optim_plan;
     hx_memory       mem[HX_N_PLACES];      // but HX_INPUT, HX_OUTPUT and HX_CONST
+    int32_t        *ages;                  // of the next step: [accumulate, batch]; NULL: none carried
     hx_memory       optim_const;
     slot            slot[SLOTS];
     int             n_prog;
@@ -107,12 +109,14 @@ static hx_result make_plans(hx_engine *e)
 
 static int64_t input_bytes(const hx_engine *e)  { return e->micro[0]->graph->input_bytes; }
 static int64_t output_bytes(const hx_engine *e) { return e->micro[0]->output_bytes; }
+static int64_t state_bytes(const hx_engine *e)  { return e->micro[0]->graph->state_bytes; }
 
 static hx_result make_slots(hx_engine *e)
 {
-    int64_t in = 0, out = 0;
+    int64_t in = 0, out = 0, state = 0;
     bool fits = hx_mul(input_bytes(e), e->k.accumulate, &in) &&
-                hx_mul(output_bytes(e), e->k.accumulate, &out);
+                hx_mul(output_bytes(e), e->k.accumulate, &out) &&
+                hx_mul(state_bytes(e), e->k.accumulate, &state);
     if (!fits)
         return hx_fail(HX_E_SHAPE, "train.accumulate %lld is too large [E-SIZE]",
                        (long long)e->k.accumulate);
@@ -120,6 +124,12 @@ static hx_result make_slots(hx_engine *e)
         slot *q = &e->slot[s];
         HX_TRY(hx_memory_new(e->dev, in + HX_PASS_ALIGN, HX_BUF_UP, "inputs", &q->input));
         HX_TRY(hx_memory_new(e->dev, out + HX_PASS_ALIGN, HX_BUF_DOWN, "results", &q->output));
+        // states of micro-batches lie one after the other; slot s reads those that the other wrote
+        hx_memory *own = &e->mem[s ? HX_NEXT : HX_STATE];
+        if (state > 0) {
+            HX_TRY(hx_memory_new(e->dev, state, HX_BUF_DEVICE, "states", own));
+            HX_TRY(hx_memory_zero(own));
+        }
         q->prog = hx_new(e->arena, hx_prog *, e->n_prog);
         if (!q->prog)
             return HX_E_NOMEM;
@@ -157,11 +167,12 @@ static const char *remedy(const hx_engine *e, int64_t fixed, int64_t temp, int64
 static hx_result check_fit(const hx_engine *e)
 {
     const hx_dev_caps *c = hx_dev_get_caps(e->dev);
-    int64_t params = e->net->params->bytes, temp = temp_bytes(e), io = 0, all = 0,
-            have = c->memory_bytes;
+    int64_t params = e->net->params->bytes, temp = temp_bytes(e), io = 0, states = 0,
+            all = 0, have = c->memory_bytes;
     bool counted = hx_mul(params, e->k.ema > 0 ? 5 : 4, &all) &&
                    hx_mul(input_bytes(e) + output_bytes(e), 2 * e->k.accumulate, &io) &&
-                   hx_sum(all, io, &all) && hx_sum(all, temp, &all);
+                   hx_mul(state_bytes(e), 2 * e->k.accumulate, &states) &&
+                   hx_sum(all, states, &all) && hx_sum(all, io, &all) && hx_sum(all, temp, &all);
     if (counted && (have <= 0 || all <= have))
         return HX_OK;
     hx_arena *a = e->arena;
@@ -190,9 +201,13 @@ static hx_result make_memory(hx_engine *e)
         [HX_INPUT] = &e->slot[0].input, [HX_OUTPUT] = &e->slot[0].output};
     for (int i = HX_TEMP; i <= HX_MOM2; i++)
         shared[i] = &e->mem[i];
+    shared[HX_STATE] = &e->mem[HX_STATE];
+    shared[HX_NEXT] = &e->mem[HX_NEXT];
     HX_TRY(hx_pass_bind(e->micro[0], shared));
     if (e->micro[1])
         HX_TRY(hx_pass_bind(e->micro[1], shared));
+    // an evaluation carries states of its own
+    shared[HX_STATE] = shared[HX_NEXT] = NULL;
     // what is evaluated are the mean weights where there are any
     if (e->k.ema > 0)
         shared[HX_PARAM] = &e->mem[HX_EMA];
@@ -234,8 +249,12 @@ static hx_result record_slot(hx_engine *e, slot *q, double cut)
         mem[HX_INPUT] = &q->input;
         mem[HX_OUTPUT] = &q->output;
         mem[HX_CONST] = pass ? pass->mem[HX_CONST] : &e->optim_const;
+        bool second = q != e->slot;
+        mem[HX_STATE] = &e->mem[second ? HX_NEXT : HX_STATE];
+        mem[HX_NEXT] = &e->mem[second ? HX_STATE : HX_NEXT];
         int64_t shift[HX_N_PLACES] = {
-            [HX_INPUT] = m * input_bytes(e), [HX_OUTPUT] = m * output_bytes(e)};
+            [HX_INPUT] = m * input_bytes(e), [HX_OUTPUT] = m * output_bytes(e),
+            [HX_STATE] = m * state_bytes(e), [HX_NEXT] = m * state_bytes(e)};
         HX_TRY(hx_prog_new(e->dev, e->k.profile, pass ? "micro-batch" : "optimizer", &q->prog[m]));
         HX_TRY(hx_plan_record(pass ? pass->plan : e->optim_plan, mem, shift, cut, q->prog[m]));
         HX_TRY(hx_prog_end(q->prog[m]));
@@ -263,6 +282,9 @@ static hx_result build(hx_engine *e)
     e->n_prog = (int)e->k.accumulate + 1;
     HX_TRY(make_plans(e));
     HX_TRY(check_fit(e));
+    int64_t rows = e->k.accumulate * e->k.batch;
+    if (e->micro[0]->graph->carries && !(e->ages = hx_new(e->arena, int32_t, rows)))
+        return HX_E_NOMEM;
     HX_TRY(make_memory(e));
     e->cut = hx_pass_cut(e->dev, step_flops(e));
     for (int s = 0; s < SLOTS; s++)
@@ -345,6 +367,37 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed)
     return r;
 }
 
+static hx_memory *newest_states(hx_engine *e)
+{
+    return &e->mem[e->next % SLOTS ? HX_NEXT : HX_STATE];
+}
+
+int64_t hx_engine_state_bytes(const hx_engine *e)
+{
+    return e->k.accumulate * state_bytes(e);
+}
+
+hx_result hx_engine_read_states(hx_engine *e, void *states)
+{
+    return hx_memory_read(newest_states(e), 0, states, hx_engine_state_bytes(e));
+}
+
+hx_result hx_engine_write_states(hx_engine *e, const void *states)
+{
+    return hx_memory_write(newest_states(e), 0, states, hx_engine_state_bytes(e));
+}
+
+const hx_graph *hx_engine_graph(const hx_engine *e)
+{
+    return e->micro[0]->graph;
+}
+
+void hx_engine_ages(hx_engine *e, const int32_t *ages)
+{
+    if (e->ages)
+        memcpy(e->ages, ages, sizeof *ages * (size_t)(e->k.accumulate * e->k.batch));
+}
+
 hx_memory *hx_engine_memory(hx_engine *e, hx_place place)
 {
     return &e->mem[place];
@@ -373,14 +426,44 @@ static double ema_rate(const hx_engine *e, int64_t step)
     return 1 - fmin(e->k.ema, (1 + (double)step) / (10 + (double)step));
 }
 
+// 1 where a number below p * 2^32 is drawn: Philox-4x32-10, keyed with the seed, counting steps,
+// micro-batches and names.
+static bool draw(uint64_t seed, int64_t step, int64_t micro, const char *name, double p)
+{
+    uint32_t h = 2166136261u;              // FNV-1a
+    for (; *name; name++)
+        h = (h ^ (uint8_t)*name) * 16777619u;
+    philox4x32_ctr_t c = {{ (uint32_t)step, (uint32_t)((uint64_t)step >> 32), (uint32_t)micro, h }};
+    philox4x32_key_t k = {{ (uint32_t)seed, (uint32_t)(seed >> 32) }};
+    return philox4x32(c, k).v[0] < p * 4294967296.0;
+}
+
+static hx_result write_chances(hx_engine *e, slot *q)
+{
+    const hx_graph *g = e->micro[0]->graph;
+    for (int64_t m = 0; m < e->k.accumulate; m++)
+        for (int i = 0; i < g->n_chance; i++) {
+            int32_t v = draw(e->k.seed, q->step, m, g->chance[i].name, g->chance[i].p);
+            const hx_value *x = hx_value_of(g->chance[i].t);
+            int64_t at = m * input_bytes(e) + g->tape->storage[x->storage].at;
+            for (int64_t b = 0; b < e->k.batch; b++)
+                HX_TRY(hx_memory_write(&q->input, at + 4 * b, &v, 4));
+        }
+    return HX_OK;
+}
+
 static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *ids)
 {
     int64_t count = e->k.batch * e->k.tokens;
+    HX_TRY(write_chances(e, q));
     const hx_pass *p = e->micro[0];
     for (int64_t m = 0; m < e->k.accumulate; m++) {
         int64_t at = m * input_bytes(e);
         HX_TRY(hx_memory_write(&q->input, at, ids, count * 4));
         ids += count;
+        if (e->ages)
+            HX_TRY(hx_memory_write(&q->input, at + p->age_at, e->ages + m * e->k.batch,
+                                   4 * e->k.batch));
         if (!p->graph->masked)
             continue;
         HX_TRY(hx_memory_write(&q->input, at + p->labels_at, ids, count * 4));
@@ -480,12 +563,14 @@ hx_result hx_engine_result(hx_engine *e, hx_losses *out)
     return HX_OK;
 }
 
-hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out)
+hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, const int32_t *ages, hx_losses *out)
 {
     if (hx_engine_pending(e))
         return hx_fail(HX_E_INTERNAL, "evaluation while a step is under way [E-INTERNAL]");
     *out = (hx_losses){0};
     HX_TRY(hx_pass_write(e->eval, ids, 0));
+    if (ages)
+        HX_TRY(hx_pass_write_ages(e->eval, ages));
     HX_TRY(hx_pass_run(e->eval));
     HX_TRY(add_outputs(e->eval, e->eval->mem[HX_OUTPUT], 0, out));
     HX_TRY(hx_pass_score(e->eval, &out->score));
@@ -585,6 +670,8 @@ hx_engine_facts hx_engine_get_facts(const hx_engine *e)
         memory_bytes((const hx_memory *[]){&e->slot[0].input, &e->slot[1].input}, 2);
     f.bytes[HX_OUTPUT] =
         memory_bytes((const hx_memory *[]){&e->slot[0].output, &e->slot[1].output}, 2);
+    f.bytes[HX_STATE] += e->eval->own[HX_STATE].bytes;
+    f.bytes[HX_NEXT] += e->eval->own[HX_NEXT].bytes;
     f.bytes[HX_CONST] = e->optim_const.bytes + e->micro[0]->own[HX_CONST].bytes +
                         e->eval->own[HX_CONST].bytes +
                         (e->micro[1] ? e->micro[1]->own[HX_CONST].bytes : 0);

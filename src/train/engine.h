@@ -12,6 +12,7 @@ typedef struct hx_engine_conf {
     double          clip_norm;             // largest norm of the whole gradient; <= 0: none
     bool            decay_matrices;        // no weight decay for vectors and embeddings
     double          ema;                   // decay of the moving mean of the weights; 0: none
+    uint64_t        seed;                  // of chances, see hx_chance
     bool            profile;               // record with timestamps (hx_engine_profile)
 } hx_engine_conf;
 
@@ -38,13 +39,17 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed);
 // 2, batch, tokens]: ids and labels as hx_pass_write takes them, with learning rate lr and
 // returns at once, at most one step ahead: with two steps under way their older result must be
 // taken first.
+// A net that carries states takes them over from the step before; see hx_engine_ages.
 hx_result hx_engine_step(hx_engine *e, int64_t step, double lr, const int32_t *ids);
 // Gradients with a larger norm are not used by steps that start from now on; 0: no limit.
 void      hx_engine_limit(hx_engine *e, double norm);
+// Ages [accumulate, batch] for the steps started from now on (see hx_pass_write_ages), 0 until then.
+void      hx_engine_ages(hx_engine *e, const int32_t *ages);
 int       hx_engine_pending(const hx_engine *e);           // steps whose result was not taken: 0..2
 hx_result hx_engine_result(hx_engine *e, hx_losses *out);  // of the oldest; waits for it
-// Losses of one batch [batch, tokens] without learning; no step may be pending.
-hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, hx_losses *out);
+// Losses of one batch [batch, tokens] without learning; no step may be pending. What is carried from
+// one evaluated batch to the next is apart from training's; ages [batch], NULL: as before.
+hx_result hx_engine_eval(hx_engine *e, const int32_t *ids, const int32_t *ages, hx_losses *out);
 // Looks for the first value that is not finite: in the parameters, else in the gradients of one
 // step's micro-batches, whose ids are given. Writes "layers.0.norm.g" or "layers.0.norm.g.grad,
 // micro-batch 2" to `out`, "" where there is none. No step may be pending.
@@ -55,6 +60,12 @@ const char *hx_engine_part(const hx_engine *e, int i);     // name of part[i]; N
 // each; no step may be pending.
 hx_result hx_engine_read(hx_engine *e, hx_place place, void *arena);
 hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena);
+// What the next step gets: for each micro-batch the states of hx_engine_graph(e)->carried, each at
+// its place; hx_engine_state_bytes in all, 0: nothing is carried. No step may be pending.
+int64_t   hx_engine_state_bytes(const hx_engine *e);
+hx_result hx_engine_read_states(hx_engine *e, void *states);
+hx_result hx_engine_write_states(hx_engine *e, const void *states);
+const hx_graph *hx_engine_graph(const hx_engine *e);       // of a micro-batch
 hx_memory *hx_engine_memory(hx_engine *e, hx_place place); // for passes that share the parameters
 
 // Calls put() with every dispatch of the last finished step, when it began on the device's clock and

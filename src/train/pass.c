@@ -91,6 +91,7 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
     p->labels_at = g->input_bytes;
     if (g->masked)
         g->labels = add_input(g, true, 2, (int64_t[]){ g->batch, g->tokens });
+    g->learns = kind != HX_PASS_FORWARD;
     g->carries = net->carries && g->purpose == HX_FOR_LOSS;
     p->age_at = g->input_bytes;
     if (g->carries)

@@ -17,6 +17,7 @@ static hx_result make_engine(hx_dev *dev, const hx_run_conf *c, bool profile, hx
                         .accumulate = c->train.accumulate,
                         .optim = o,
                         .clip_norm = c->train.clip_norm,
+                        .seed = (uint64_t)c->run.seed,
                         .profile = profile,
                         .decay_matrices = !strcmp(c->optim.decay, "matrices"),
                         .ema = c->train.ema,

@@ -188,7 +188,7 @@ static hx_result evaluate(hx_trainer *t, hx_losses *out)
                           t->ids + i * (T + 1));
         }
         hx_losses l;
-        HX_TRY(hx_engine_eval(t->rig.engine, t->ids, &l));
+        HX_TRY(hx_engine_eval(t->rig.engine, t->ids, NULL, &l));
         out->loss += l.loss / (double)batches;
         out->ce += l.ce / (double)batches;
         for (int i = 0; i < HX_MAX_OUTPUTS; i++)

@@ -1,0 +1,278 @@
+// test_carry.c - states that go from step to step: one sequence in pieces, rows that begin anew, what a
+// state can reach, what is dropped.
+#include "../src/train/engine.h"
+#include "../src/core/case.h"
+#include "scratch.h"
+#include <math.h>
+
+enum { L = 8, W = 4, V = 40, LONG = 6 * L };   // of a segment, a block; tokens of the long sequence
+
+static const char *const models[] = {
+    "{\"model\": \"block_recurrent\", \"num_tokens\": 40, \"dim\": 24, \"depth\": 2, \"dim_head\": 8,"
+    " \"heads\": 3, \"max_seq_len\": 8, \"block_width\": 4, \"num_state_vectors\": 5 EXTRA}",
+    "{\"model\": \"block_recurrent\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 3, \"dim_head\": 8,"
+    " \"heads\": 2, \"max_seq_len\": 8, \"block_width\": 4, \"use_compressed_mem\": true,"
+    " \"compressed_mem_factor\": 2, \"recurrent_layers\": [2, 3], \"read_recurrent_layers\": [1, 3]"
+    " EXTRA}",
+};
+static const char *const devices[] = { "host", "name:llvmpipe" };
+
+typedef struct world { hx_dev *dev; hx_case c; hx_net net; hx_memory params; } world;
+
+// False where this machine has no such device.
+static bool open_world(world *w, int device, int model, const char *extra)
+{
+    *w = (world){ 0 };
+    char text[1024];
+    const char *cut = strstr(models[model], " EXTRA");
+    snprintf(text, sizeof text, "%.*s%s}", (int)(cut - models[model]), models[model], extra);
+    if (hx_dev_open(&(hx_dev_params){ .select = devices[device] }, &w->dev))
+        return false;
+    ck_ok(hx_case_parse(arena, "test", text, (int64_t)strlen(text), &w->c));
+    ck_ok(hx_net_init(&w->net, w->c.model, w->c.conf));
+    w->net.masked = true;
+    float *p = calloc(1, (size_t)w->net.params->bytes);
+    for (int i = 0; i < w->net.params->n; i++)
+        hx_param_init(&w->net.params->list[i], 5, p + w->net.params->list[i].at / 4);
+    ck_ok(hx_memory_new(w->dev, w->net.params->bytes, HX_BUF_DEVICE, "parameters", &w->params));
+    ck_ok(hx_memory_write(&w->params, 0, p, w->net.params->bytes));
+    free(p);
+    return true;
+}
+
+static void close_world(world *w)
+{
+    hx_memory_free(&w->params);
+    hx_net_done(&w->net);
+    hx_dev_close(&w->dev);
+}
+
+static hx_pass *new_pass(world *w, bool carries, int64_t B, int64_t T)
+{
+    hx_pass *p = NULL;
+    w->net.carries = carries;
+    ck_ok(hx_pass_new(w->dev, &w->net, HX_FOR_LOSS, B, T + 1, HX_PASS_FORWARD, &p));
+    ck_ok(hx_pass_bind(p, (hx_memory *[HX_N_PLACES]){ [HX_PARAM] = &w->params }));
+    return p;
+}
+
+static int token(int seq, int64_t i) { return (int)((i * 7 + i * i % 11 + seq * 13) % V); }
+
+// Loss of tokens from+1 .. from+T of sequence seq[b], counted in row `only` (-1: in all).
+static double run_piece(hx_pass *p, const int *seq, const int64_t *from, const int32_t *ages, int only)
+{
+    int64_t B = p->graph->batch, n = p->graph->tokens;
+    int32_t ids[2 * 2 * (LONG + 1)];
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t i = 0; i < n; i++) {
+            ids[b * n + i] = token(seq[b], from[b] + i);
+            ids[(B + b) * n + i] = only < 0 || only == b ? ids[b * n + i] : -100;
+        }
+    ck_ok(hx_pass_write(p, ids, 0));
+    if (ages)
+        ck_ok(hx_pass_write_ages(p, ages));
+    ck_ok(hx_pass_run(p));
+    float v = NAN;
+    ck_ok(hx_pass_read(p, hx_pass_find(p, "loss"), &v));
+    return v;
+}
+
+// The loss of the long sequence's segment `s` when it is computed in one call, by differences.
+static double whole(world *w, const int *seq, int64_t tokens, int only)
+{
+    hx_pass *p = new_pass(w, false, 2, tokens);
+    double v = run_piece(p, seq, (int64_t[]){ 0, 0 }, NULL, only);
+    hx_pass_free(&p);
+    return v * (double)tokens;
+}
+
+#define EACH(w, extra)                                                                           \
+    for (int i_ = 0; i_ < HX_COUNT(devices) * HX_COUNT(models); i_++)                            \
+        for (bool on_ = open_world(&w, i_ % 2, i_ / 2, extra); on_; close_world(&w), on_ = false)
+
+// Pieces with what is carried between them are the sequence in one call; row 1's document begins
+// anew in the middle, and from there on row 1 is that document in one call.
+START_TEST(pieces_are_the_whole)
+{
+    world w;
+    EACH(w, "") {
+        hx_pass *p = new_pass(&w, true, 2, 2 * L);
+        int64_t second = 2 * L;            // where row 1's second document begins
+        for (int only = 0; only < 2; only++)
+            for (int64_t at = 0; at < LONG; at += 2 * L) {
+                bool anew = only == 1 && at >= second;
+                int64_t own = anew ? at - second : at;
+                int seq[2] = { 0, at >= second ? 2 : 1 };
+                int64_t from[2] = { at, at >= second ? at - second : at };
+                double got = run_piece(p, seq, from, (int32_t[]){ (int32_t)from[0], (int32_t)from[1] },
+                                       only);
+                int alone[2] = { 0, anew ? 2 : 1 };
+                double want = whole(&w, alone, own + 2 * L, only) - (own ? whole(&w, alone, own, only) : 0);
+                want /= 2 * L;
+                ck_assert_msg(fabs(got - want) < 1e-5 * LONG / (2 * L), "%s, model %d, row %d, token %d: %.7f "
+                              "in pieces, %.7f in one call", devices[i_ % 2], i_ / 2, only, (int)at, got, want);
+            }
+        hx_pass_free(&p);
+    }
+}
+END_TEST
+
+// A pass after one piece of sequences 0 and 1, its states on the host.
+static hx_pass *after_a_piece(world *w, char **states)
+{
+    hx_pass *p = new_pass(w, true, 2, L);
+    run_piece(p, (int[]){ 0, 1 }, (int64_t[]){ 0, 0 }, (int32_t[]){ 0, 0 }, -1);
+    *states = malloc((size_t)p->graph->state_bytes);
+    ck_ok(hx_memory_read(p->mem[HX_NEXT], 0, *states, p->graph->state_bytes));
+    return p;
+}
+
+// Puts states back and runs the next piece of sequence 3 in both rows; the loss of row `only`.
+static double go_on(hx_pass *p, const char *states, const int32_t *ages, int only)
+{
+    int place = p->turn ? HX_NEXT : HX_STATE;
+    ck_ok(hx_memory_write(p->mem[place], 0, states, p->graph->state_bytes));
+    return run_piece(p, (int[]){ 3, 3 }, (int64_t[]){ 0, 0 }, ages, only);
+}
+
+// Rows of all of these models' states lie in the order of time: row t*2 + b is of batch row b.
+static void each_row(const hx_pass *p, char *states, int row, float add, bool swap)
+{
+    for (int i = 0; i < p->graph->n_carried; i++) {
+        const hx_carried *c = &p->graph->carried[i];
+        int64_t width = c->shape[c->rank - 1], rows = c->bytes / 4 / width;
+        float *x = (float *)(states + c->at);
+        for (int64_t t = 0; t < rows; t += 2)
+            for (int64_t k = 0; k < width; k++) {
+                float *a = x + t * width + k, *b = a + width;
+                if (swap) {
+                    float keep = *a;
+                    *a = *b;
+                    *b = keep;
+                } else {
+                    *(row ? b : a) += add * (float)(1 + k % 3);
+                }
+            }
+    }
+}
+
+START_TEST(swapped_memories_swap_results)
+{
+    world w;
+    int32_t old[2] = { L, L };
+    EACH(w, "") {
+        char *states;
+        hx_pass *p = after_a_piece(&w, &states);
+        double row[2], turned[2];
+        for (int b = 0; b < 2; b++) row[b] = go_on(p, states, old, b);
+        each_row(p, states, 0, 0, true);
+        for (int b = 0; b < 2; b++) turned[b] = go_on(p, states, old, b);
+        ck_assert_msg(row[0] != row[1], "rows with different memories give the same %g", row[0]);
+        ck_assert_msg(row[0] == turned[1] && row[1] == turned[0], "%.9g %.9g became %.9g %.9g", row[0],
+                      row[1], turned[0], turned[1]);
+        free(states);
+        hx_pass_free(&p);
+    }
+}
+END_TEST
+
+// A state reaches its own row where the document goes on, and nothing else: not a bit.
+START_TEST(a_state_reaches_its_row)
+{
+    world w;
+    EACH(w, "") {
+        char *states;
+        hx_pass *p = after_a_piece(&w, &states);
+        int32_t on[2] = { L, L }, one_new[2] = { L, 0 };
+        double row0 = go_on(p, states, on, 0), row1 = go_on(p, states, on, 1);
+        double fresh1 = go_on(p, states, one_new, 1), same0 = go_on(p, states, one_new, 0);
+        ck_assert_msg(same0 == row0, "row 1 beginning anew changed row 0: %.9g %.9g", same0, row0);
+        ck_assert_msg(fresh1 != row1, "beginning anew changed nothing");
+        each_row(p, states, 1, 0.25f, false);
+        ck_assert_msg(go_on(p, states, on, 0) == row0, "row 1's state changed row 0");
+        ck_assert_msg(go_on(p, states, on, 1) != row1, "row 1's state changed nothing");
+        ck_assert_msg(go_on(p, states, one_new, 1) == fresh1, "what is forgotten was not");
+        free(states);
+        hx_pass_free(&p);
+    }
+}
+END_TEST
+
+// ---- chances ------------------------------------------------------------------------------
+
+// Three steps of training at rate 0 on pieces of one sequence: losses.
+static void losses(world *w, const char *extra, int device, double out[3])
+{
+    ck_assert(open_world(w, device, 0, extra));
+    w->net.masked = false;
+    w->net.carries = true;
+    hx_engine *e = NULL;
+    hx_engine_conf k = { .batch = 2, .tokens = 2 * L + 1, .accumulate = 1, .optim = hx_optim_find("adamw"),
+                         .seed = 4, .optim_conf = { 0.9f, 0.99f, 1e-8f, 0 } };
+    ck_ok(hx_engine_new(w->dev, &w->net, &k, &e));
+    ck_ok(hx_engine_init(e, 5));
+    for (int s = 0; s < 3; s++) {
+        int32_t ids[2 * (2 * L + 1)], ages[2] = { s * 2 * L, s * 2 * L };
+        for (int i = 0; i < 2 * (2 * L + 1); i++)
+            ids[i] = token(i / (2 * L + 1), s * 2 * L + i % (2 * L + 1));
+        hx_engine_ages(e, ages);
+        ck_ok(hx_engine_step(e, s + 1, 0, ids));
+        hx_losses l;
+        ck_ok(hx_engine_result(e, &l));
+        out[s] = l.loss;
+    }
+    hx_engine_free(&e);
+    close_world(w);
+}
+
+// What is always dropped is as if it was never there, and the first segment has nothing to drop.
+START_TEST(dropped_is_never_there)
+{
+    world w;
+    for (int d = 0; d < HX_COUNT(devices); d++) {
+        double plain[3], both[3], some[3], again[3];
+        hx_dev *dev = NULL;
+        if (hx_dev_open(&(hx_dev_params){ .select = devices[d] }, &dev))
+            continue;
+        hx_dev_close(&dev);
+        losses(&w, "", d, plain);
+        losses(&w, ", \"state_dropout\": 1, \"xl_memories_dropout\": 1", d, both);
+        losses(&w, ", \"state_dropout\": 0.5, \"xl_memories_dropout\": 0.5", d, some);
+        losses(&w, ", \"state_dropout\": 0.5, \"xl_memories_dropout\": 0.5", d, again);
+        ck_assert(memcmp(some, again, sizeof some) == 0);
+        ck_assert(memcmp(some, plain, sizeof some) != 0 && memcmp(some, both, sizeof some) != 0);
+        // every segment alone, without anything before it
+        ck_assert(open_world(&w, d, 0, ""));
+        hx_pass *p = new_pass(&w, true, 2, L);
+        for (int s = 0; s < 3; s++) {
+            double want = 0;
+            for (int h = 0; h < 2; h++) {
+                int64_t from[2] = { s * 2 * L + h * L, s * 2 * L + h * L };
+                want += run_piece(p, (int[]){ 0, 1 }, from, (int32_t[]){ 0, 0 }, -1) / 2;
+            }
+            ck_assert_msg(fabs(both[s] - want) < 1e-5, "step %d: %.7f, alone %.7f", s, both[s], want);
+        }
+        hx_pass_free(&p);
+        close_world(&w);
+    }
+}
+END_TEST
+
+START_TEST(a_piece_must_be_whole_segments)
+{
+    world w;
+    ck_assert(open_world(&w, 0, 0, ""));
+    hx_pass *p = NULL;
+    w.net.carries = true;
+    ck_assert_int_eq(hx_pass_new(w.dev, &w.net, HX_FOR_LOSS, 1, L + 3, HX_PASS_FORWARD, &p), HX_E_INPUT);
+    ck_says("train.seq_len: 10 is no multiple of model.max_seq_len 8");
+    close_world(&w);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = { pieces_are_the_whole, swapped_memories_swap_results,
+        a_state_reaches_its_row, dropped_is_never_there, a_piece_must_be_whole_segments };
+    return run_suite("carry", setup, teardown, tests, HX_COUNT(tests));
+}
