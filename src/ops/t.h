@@ -90,6 +90,13 @@ hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window);
 hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone);
 // the same over all M keys of the residue class, whatever M
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
+// Attention by contents and by distance (Transformer-XL): scores ((q_i+u).k_j + (q_i+w).r_d) / sqrt K
+// of query i and a key d tokens before it, rows in the order of time. q[N,B,H*K] k,v[M,B,H*K], M >= N;
+// r[M,H*K]: row d for distance d; u,w[H*K] -> [N,B,H*K]. A query sees the keys up to itself. Of
+// them only the newest `band` (0: all). Of the queries the first `read` and last `write` are
+// memory slots, each end's slots seeing each other, the cache before all queries only with `cache`.
+typedef struct hx_rel { int32_t heads, band, read, write; bool cache; } hx_rel;
+hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, const hx_rel *how);
 
 // ---- what earlier steps leave: age[b] is how many tokens of its document row b has been through ----
 // y[a,b] = old[a,b] where age[b] > 0, else init[a,b]; HX_NONE: 0. age#[B] old,init[A,B,C]. States in

@@ -1,0 +1,319 @@
+// rel_attention.c - attention by contents and by distance: what it means (fp64, plain loops), its
+// gradient, kernels, and the door for models.
+#include "rel_attention.h"
+#include <math.h>
+
+static const hx_field rel_fields[] = {
+    { "heads", HX_I32, offsetof(rel_attrs, heads), "1", 1, 65535, "heads" },
+    { "band", HX_I32, offsetof(rel_attrs, band), "0", 0, 1 << 30, "newest keys seen; 0: all" },
+    { "read", HX_I32, offsetof(rel_attrs, read), "0", 0, 1 << 20, "slots before the tokens" },
+    { "write", HX_I32, offsetof(rel_attrs, write), "0", 0, 1 << 20, "slots behind the tokens" },
+    { "cache", HX_I32, offsetof(rel_attrs, cache), "0", 0, 1, "slots see older keys" },
+    { 0 }
+};
+
+static const char *rel_wrong(const int64_t *dim, const void *attrs)
+{
+    const rel_attrs *a = attrs;
+    if (a->heads < 1 || dim[REL_D] % a->heads) return "heads must divide the width of q";
+    if (dim[REL_D] / a->heads > REL_MAX_K) return "a head is at most 256 channels wide";
+    if (dim[REL_M] < dim[REL_N]) return "there must be as many keys as queries";
+    if (a->band && (a->read || a->write)) return "slots and a band exclude each other";
+    if ((int64_t)a->read + a->write > dim[REL_N]) return "there are more slots than queries";
+    return NULL;
+}
+
+// ---- the rule ------------------------------------------------------------------------------
+
+static bool is_read(const rel_attrs *a, int64_t i) { return i < a->read; }
+static bool is_write(const int64_t *dim, const rel_attrs *a, int64_t i)
+{
+    return i >= dim[REL_N] - a->write;
+}
+
+void rel_keys(const int64_t *dim, const rel_attrs *a, int64_t i, int64_t *lo, int64_t *hi)
+{
+    int64_t past = dim[REL_M] - dim[REL_N];
+    bool slot = is_read(a, i) || is_write(dim, a, i);
+    *lo = slot && !a->cache ? past : a->band ? hx_max(0, i + past + 1 - a->band) : 0;
+    *hi = is_write(dim, a, i) ? dim[REL_M] : is_read(a, i) ? past + a->read : i + past + 1;
+}
+
+bool rel_sees(const int64_t *dim, const rel_attrs *a, int64_t i, int64_t j)
+{
+    int64_t lo, hi;
+    rel_keys(dim, a, i, &lo, &hi);
+    return lo <= j && j < hi;
+}
+
+int64_t rel_row(const int64_t *dim, int64_t *i, int64_t j)
+{
+    int64_t d = *i + dim[REL_M] - dim[REL_N] - j;
+    if (d >= 0) return d;
+    ++*i;
+    return d == -1 ? -1 : dim[REL_M] + 1 + d;
+}
+
+// ---- references ----------------------------------------------------------------------------
+
+// where channels of head h of token t of batch row b begin
+static int64_t spot(const hx_ref *r, int64_t t, int64_t b, int64_t h)
+{
+    const rel_attrs *a = r->attrs;
+    int64_t D = r->dim[REL_D];
+    return (t * r->dim[REL_B] + b) * D + h * (D / a->heads);
+}
+
+static real dot(const real *x, const real *add, const real *y, int64_t n)
+{
+    real s = 0;
+    for (int64_t i = 0; i < n; i++) s += (x[i] + add[i]) * y[i];
+    return s;
+}
+
+static real score(const hx_ref *r, int64_t i, int64_t j, int64_t b, int64_t h)
+{
+    int64_t K = r->dim[REL_D] / ((const rel_attrs *)r->attrs)->heads, at = i;
+    int64_t row = rel_row(r->dim, &at, j);
+    real s = dot(r->a[REL_Q] + spot(r, i, b, h), r->a[REL_U] + h * K, r->a[REL_K] + spot(r, j, b, h), K);
+    if (row >= 0)
+        s += dot(r->a[REL_Q] + spot(r, at, b, h), r->a[REL_W] + h * K,
+                 r->a[REL_R] + row * r->dim[REL_D] + h * K, K);
+    return s / sqrt((real)K);
+}
+
+static void attend(const hx_ref *r, int64_t i, int64_t b, int64_t h)
+{
+    const rel_attrs *a = r->attrs;
+    int64_t K = r->dim[REL_D] / a->heads, lo, hi;
+    real *y = r->a[REL_OUT] + spot(r, i, b, h), top = -INFINITY, sum = 0;
+    rel_keys(r->dim, a, i, &lo, &hi);
+    for (int64_t j = lo; j < hi; j++) top = fmax(top, score(r, i, j, b, h));
+    for (int64_t c = 0; c < K; c++) y[c] = 0;
+    for (int64_t j = lo; j < hi; j++) {
+        const real *v = r->a[REL_V] + spot(r, j, b, h);
+        real p = exp(score(r, i, j, b, h) - top);
+        sum += p;
+        for (int64_t c = 0; c < K; c++) y[c] += p * v[c];
+    }
+    for (int64_t c = 0; c < K; c++) y[c] /= sum;
+    r->a[REL_OUT + 1][(h * r->dim[REL_N] + i) * r->dim[REL_B] + b] = top + log(sum);
+}
+
+static void rel_ref(const hx_ref *r)
+{
+    for (int64_t h = 0; h < ((const rel_attrs *)r->attrs)->heads; h++)
+        for (int64_t i = 0; i < r->dim[REL_N]; i++)
+            for (int64_t b = 0; b < r->dim[REL_B]; b++)
+                attend(r, i, b, h);
+}
+
+// Where gradients are summed; NULL: not wanted.
+typedef struct sums { real *da, *dc, *dk, *dv, *dr; } sums;
+
+static void one_pair(const hx_ref *r, const sums *to, int64_t i, int64_t j, int64_t b, int64_t h)
+{
+    int64_t D = r->dim[REL_D], B = r->dim[REL_B], K = D / ((const rel_attrs *)r->attrs)->heads;
+    int64_t stat = (h * r->dim[REL_N] + i) * B + b, at = i, row = rel_row(r->dim, &at, j);
+    const real *q = r->a[REL_Q] + spot(r, i, b, h), *k = r->a[REL_K] + spot(r, j, b, h);
+    const real *dy = r->a[REL_DY] + spot(r, i, b, h), *v = r->a[REL_V] + spot(r, j, b, h);
+    real p = exp(score(r, i, j, b, h) - r->a[REL_L][stat]), dp = 0;
+    for (int64_t c = 0; c < K; c++) dp += dy[c] * v[c];
+    real ds = p * (dp - r->a[REL_E][stat]) / sqrt((real)K);
+    for (int64_t c = 0; c < K; c++) {
+        if (to->da) to->da[spot(r, i, b, h) + c] += ds * k[c];
+        if (to->dk) to->dk[spot(r, j, b, h) + c] += ds * (q[c] + r->a[REL_U][h * K + c]);
+        if (to->dv) to->dv[spot(r, j, b, h) + c] += p * dy[c];
+        if (row < 0) continue;
+        if (to->dc) to->dc[spot(r, at, b, h) + c] += ds * r->a[REL_R][row * D + h * K + c];
+        if (to->dr)
+            to->dr[(b * r->dim[REL_M] + row) * D + h * K + c] +=
+                ds * (r->a[REL_Q][spot(r, at, b, h) + c] + r->a[REL_W][h * K + c]);
+    }
+}
+
+static void backward(const hx_ref *r, const sums *to, int64_t rows)
+{
+    const rel_attrs *a = r->attrs;
+    real *const all[] = { to->da, to->dc, to->dk, to->dv, to->dr };
+    for (int k = 0; k < HX_COUNT(all); k++)
+        for (int64_t e = 0; all[k] && e < rows * r->dim[REL_B] * r->dim[REL_D]; e++) all[k][e] = 0;
+    for (int64_t h = 0; h < a->heads; h++)
+        for (int64_t i = 0; i < r->dim[REL_N]; i++) {
+            int64_t lo, hi;
+            rel_keys(r->dim, a, i, &lo, &hi);
+            for (int64_t j = lo; j < hi; j++)
+                for (int64_t b = 0; b < r->dim[REL_B]; b++) one_pair(r, to, i, j, b, h);
+        }
+}
+
+static void dq_ref(const hx_ref *r)
+{
+    backward(r, &(sums){ .da = r->a[REL_GRAD], .dc = r->a[REL_GRAD + 1] }, r->dim[REL_N]);
+}
+
+static void dkv_ref(const hx_ref *r)
+{
+    backward(r, &(sums){ .dk = r->a[REL_GRAD], .dv = r->a[REL_GRAD + 1] }, r->dim[REL_M]);
+}
+
+static void dr_ref(const hx_ref *r)
+{
+    backward(r, &(sums){ .dr = r->a[REL_GRAD] }, r->dim[REL_M]);
+}
+
+// ---- kernels -------------------------------------------------------------------------------
+// Rounds of loops that an invocation may make: software Vulkan ends it in silence after 65,535. A
+// tile of 8 to 16 tokens takes about K/4 rounds for each product, as many for what it loads.
+static bool fits(const int64_t *dim, const void *attrs, int64_t K, int64_t most)
+{
+    const rel_attrs *a = attrs;
+    int64_t seen = a->band ? hx_min(dim[REL_M], a->band + 64) : dim[REL_M];
+    int64_t K_ = dim[REL_D] / a->heads, slots = (int64_t)a->read + a->write;
+    return K_ <= K && (!most || (seen <= most && slots * K_ <= 6400));
+}
+
+static bool narrow(const int64_t *dim, const void *attrs) { return fits(dim, attrs, 64, 8000); }
+static bool middle(const int64_t *dim, const void *attrs) { return fits(dim, attrs, 128, 3000); }
+static bool wide(const int64_t *dim, const void *attrs) { return fits(dim, attrs, 256, 700); }
+static bool gpu_narrow(const int64_t *dim, const void *attrs) { return fits(dim, attrs, 64, 0); }
+static bool gpu_middle(const int64_t *dim, const void *attrs) { return fits(dim, attrs, 128, 0); }
+
+// Specialization constants are the head width, tokens of a tile, tokens of what streams past, and
+// invocations along both. OWN: tokens of a tile.
+#define ROW(NAME, NEEDS, T, OWN, SPEC, FITS)                                                     \
+    { .name = NAME, .needs = NEEDS, .grid = T "/" #OWN "*heads*B", .spec = "D/heads, " SPEC,     \
+      .fits = FITS }
+
+// One token, tiles not full, heads of every width, bands beside every edge, memories, slots.
+#define REL_CHECK                                                                                \
+    "N=1 B=1 D=2 M=1 heads=1; N=5 B=2 D=12 M=9 heads=3; N=17 B=1 D=64 M=40 heads=1;"             \
+    "N=33 B=3 D=32 M=33 heads=2 band=7; N=18 B=1 D=66 M=50 heads=1 band=30;"                     \
+    "N=21 B=1 D=256 M=30 heads=2; N=9 B=1 D=400 M=21 heads=2; N=10 B=1 D=256 M=13 heads=1;"      \
+    "N=12 B=2 D=16 M=20 heads=2 read=3 write=3; N=40 B=1 D=24 M=47 heads=3 read=18 write=19 cache=1;" \
+    "N=20 B=1 D=130 M=20 heads=1 read=5 write=9; N=16 B=2 D=8 M=19 heads=2 read=4 cache=1;"      \
+    "N=70 B=1 D=20 M=130 heads=1 read=2 write=40; N=1 B=2 D=6 M=30 heads=1 band=4"
+#define REL_WRONG                                                                                \
+    "N=4 B=1 D=6 M=4 heads=4: heads must divide; N=4 B=1 D=600 M=4 heads=2: at most 256;"        \
+    "N=4 B=1 D=6 M=3: as many keys as queries; N=4 B=1 D=6 M=4 read=3 write=2: more slots;"      \
+    "N=4 B=1 D=6 M=4 read=3 band=2: exclude each other"
+// What a query does not see is multiplied with 0 where it shares a tile with what is seen.
+#define REL_FUZZ                                                                                 \
+    "heads=1..4 D=heads*5|heads*16|heads*64|heads*66|heads*200 M=N..N+40 band=0|0|1..M "         \
+    "read=0|0|0..N write=0|0|0..N-read cache=0..1 -nan -inf"
+#define REL_BENCH "N=512 B=4 D=512 M=1024 heads=8; N=80 B=1 D=512 M=2180 heads=8 band=2100"
+#define REL_FLOPS(n) n "*B*D*N*M-" n "*B*D*N*N/2"
+#define REL_IN "q:[N,B,D] k:[M,B,D] v:[M,B,D] r:[M,D] u[D] w[D] "
+#define REL_BACK REL_IN "dy:[N,B,D] l[heads,N,B] e[heads,N,B] "
+#define REL_S "s_ij = ((q_i+u).k_j + (q_i+w).r_(i+M-N-j)) / sqrt K"
+#define REL_DS "ds_ij = exp(s_ij - l_i) (dy_i.v_j - e_i), " REL_S
+#define REL_SOURCE "Transformer-XL, Dai et al. 2019, section 3.3"
+#define REL_SAME                                                                                 \
+    .source = REL_SOURCE, .attrs = rel_fields, .attrs_size = sizeof(rel_attrs),                  \
+    .wrong_if = rel_wrong, .check = REL_CHECK, .wrong = REL_WRONG, .bench = REL_BENCH
+
+HX_OP(rel_attn_dq, REL_SAME,
+    .math = "a_i = sum_j ds_ij k_j / sqrt K, c_i = sum_j ds_ij r_(i+M-N-j) / sqrt K, " REL_DS,
+    .sig = REL_BACK "-> a:[N,B,D] c:[N,B,D]",
+    .ref = dq_ref, .host = rel_attn_dq_host, .terms = "M+4*D/heads+8", .flops = REL_FLOPS("10"),
+    .fuzz = REL_FUZZ " -huge",
+    .kernels = {
+        ROW("rel_attn_dq", 0, "N", 4, "4, 4, 4, 4", wide),
+        ROW("rel_attn_dq", 0, "N", 8, "8, 8, 8, 8", middle),
+        ROW("rel_attn_dq", 0, "N", 16, "16, 16, 8, 8", narrow),
+        ROW("rel_attn_dq", HX_CAP_GPU, "N", 4, "4, 4, 4, 4", NULL),
+        ROW("rel_attn_dq", HX_CAP_GPU, "N", 8, "8, 8, 8, 8", gpu_middle),
+        ROW("rel_attn_dq", HX_CAP_GPU, "N", 16, "16, 16, 8, 8", gpu_narrow) });
+
+HX_OP(rel_attn_dkv, REL_SAME,
+    .math = "dk_j = sum_i ds_ij (q_i+u) / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, " REL_DS,
+    .sig = REL_BACK "-> dk:[M,B,D] dv:[M,B,D]",
+    .ref = dkv_ref, .host = rel_attn_dkv_host, .terms = "N+4*D/heads+8", .flops = REL_FLOPS("10"),
+    .fuzz = REL_FUZZ " -huge",
+    .kernels = {
+        ROW("rel_attn_dkv", 0, "M", 4, "4, 4, 4, 4", wide),
+        ROW("rel_attn_dkv", 0, "M", 8, "8, 8, 8, 8", middle),
+        ROW("rel_attn_dkv", 0, "M", 16, "16, 16, 8, 8", narrow),
+        ROW("rel_attn_dkv", HX_CAP_GPU, "M", 4, "4, 4, 4, 4", NULL),
+        ROW("rel_attn_dkv", HX_CAP_GPU, "M", 8, "8, 8, 8, 8", gpu_middle),
+        ROW("rel_attn_dkv", HX_CAP_GPU, "M", 16, "16, 16, 8, 8", gpu_narrow) });
+
+HX_OP(rel_attn_dr, REL_SAME,
+    .math = "dr_b,d = sum_i ds_(i,i+M-N-d) (q_i+w) / sqrt K of batch row b, " REL_DS,
+    .sig = REL_BACK "-> dr[B,M,D]",
+    .ref = dr_ref, .host = rel_attn_dr_host, .terms = "N+4*D/heads+8", .flops = REL_FLOPS("8"),
+    .fuzz = REL_FUZZ " -huge",
+    .kernels = {
+        ROW("rel_attn_dr", 0, "M", 4, "4, 4, 4, 4", wide),
+        ROW("rel_attn_dr", 0, "M", 8, "8, 8, 8, 8", middle),
+        ROW("rel_attn_dr", 0, "M", 16, "16, 16, 8, 8", narrow),
+        ROW("rel_attn_dr", HX_CAP_GPU, "M", 4, "4, 4, 4, 4", NULL),
+        ROW("rel_attn_dr", HX_CAP_GPU, "M", 8, "8, 8, 8, 8", gpu_middle),
+        ROW("rel_attn_dr", HX_CAP_GPU, "M", 16, "16, 16, 8, 8", gpu_narrow) });
+
+// ---- gradient ------------------------------------------------------------------------------
+extern const hx_op hx_op_attn_delta;
+
+// e_i = y_i.dy_i - dl_i per head
+static hx_t delta(const hx_node *n, hx_t dy)
+{
+    int64_t N = n->dim[REL_N], B = n->dim[REL_B], D = n->dim[REL_D];
+    int32_t heads = ((const rel_attrs *)n->attrs)->heads;
+    int64_t flat[3] = { 1, N * B, D }, stat[3] = { 1, heads, N * B };
+    hx_t dl = n->grad[1], e = HX_NONE;
+    dl = hx_is(dl) ? hx_reshape(dl, 3, stat) : dl;
+    hx_apply(&hx_op_attn_delta, &heads,
+             (hx_t[]){ hx_reshape(n->arg[REL_OUT], 3, flat), hx_reshape(dy, 3, flat), dl }, &e);
+    return hx_reshape(e, 3, (int64_t[]){ heads, N, B });
+}
+
+static void rel_vjp(const hx_node *n, hx_t *d)
+{
+    hx_t dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(n->arg[REL_OUT], 0), in[9];
+    for (int i = 0; i < 6; i++) in[i] = n->arg[i];
+    in[REL_DY] = dy;
+    in[REL_L] = n->arg[REL_OUT + 1];
+    in[REL_E] = delta(n, dy);
+    if (n->want[REL_Q] || n->want[REL_U] || n->want[REL_W]) {
+        hx_t part[2];
+        hx_apply(&hx_op_rel_attn_dq, n->attrs, in, part);
+        if (n->want[REL_U]) d[REL_U] = t_colsum(part[0]);
+        if (n->want[REL_W]) d[REL_W] = t_colsum(part[1]);
+        if (n->want[REL_Q]) d[REL_Q] = t_add(part[0], part[1]);
+    }
+    if (n->want[REL_K] || n->want[REL_V]) {
+        hx_t part[2];
+        hx_apply(&hx_op_rel_attn_dkv, n->attrs, in, part);
+        if (n->want[REL_K]) d[REL_K] = part[0];
+        if (n->want[REL_V]) d[REL_V] = part[1];
+    }
+    if (n->want[REL_R]) {
+        int64_t B = n->dim[REL_B], M = n->dim[REL_M], D = n->dim[REL_D];
+        hx_t dr;
+        hx_apply(&hx_op_rel_attn_dr, n->attrs, in, &dr);
+        dr = B > 1 ? t_colsum(hx_reshape(dr, 2, (int64_t[]){ B, M * D })) : dr;
+        d[REL_R] = hx_reshape(dr, 2, (int64_t[]){ M, D });
+    }
+}
+
+HX_OP(rel_attn, REL_SAME,
+    .math = "y_i = sum_j exp(s_ij - l_i) v_j, l_i = log sum_j exp s_ij, " REL_S ", K = D/heads, "
+            "over the keys j that i sees",
+    .sig = REL_IN "-> y:[N,B,D] l[heads,N,B]",
+    .ref = rel_ref, .vjp = rel_vjp, .host = rel_attn_host, .terms = "M+2*D/heads+8",
+    .flops = REL_FLOPS("6"), .fuzz = REL_FUZZ,
+    .kernels = {
+        ROW("rel_attn", 0, "N", 8, "8, 4, 4, 4", wide),
+        ROW("rel_attn", 0, "N", 16, "16, 8, 8, 8", middle),
+        ROW("rel_attn", 0, "N", 16, "16, 16, 8, 8", narrow),
+        ROW("rel_attn", HX_CAP_GPU, "N", 8, "8, 4, 4, 4", NULL),
+        ROW("rel_attn", HX_CAP_GPU, "N", 16, "16, 8, 8, 8", gpu_middle),
+        ROW("rel_attn", HX_CAP_GPU, "N", 32, "32, 16, 8, 8", gpu_narrow) });
+
+hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, const hx_rel *how)
+{
+    rel_attrs a = { how->heads, how->band, how->read, how->write, how->cache };
+    hx_t out[2] = { HX_NONE, HX_NONE };
+    hx_apply(&hx_op_rel_attn, &a, (hx_t[]){ q, k, v, r, u, w }, out);
+    return out[0];
+}
