@@ -1,4 +1,4 @@
-// act.glsl - activation functions and their slopes: 0 none, 1 exact (erf) GELU, 2 SiLU.
+// act.glsl - activation functions and their slopes: 0 none, 1 exact (erf) GELU, 2 SiLU, 3 ReLU.
 
 // Phi(x), given e = exp(-x^2/2): Phi(-|x|) = e u P(u) with u = 1 / (1 + 0.35 |x|), relative error
 // 4e-8 before rounding for |x| <= 14; the other half by symmetry. No cancellation on either side.
@@ -23,7 +23,7 @@ float act_of(uint act, float x)
         return x * normal_cdf(x, exp(-0.5 * x * x));
     if (act == 2)
         return x / (1 + exp(min(-x, 80)));
-    return x;
+    return act == 3 && x < 0 ? 0 : x;
 }
 
 // gelu'(x) = Phi(x) + x phi(x),  silu'(x) = s (1 + x (1 - s)) with 1 - s = exp(-x) s
@@ -37,5 +37,5 @@ float act_slope(uint act, float x)
         float e = exp(min(-x, 80)), s = 1 / (1 + e);
         return s * (1 + x * (e * s));
     }
-    return 1;
+    return act == 3 && x <= 0 ? 0 : 1;
 }

@@ -14,12 +14,14 @@ place tile_of(uint T, uint rows) { return place_of(1, T * B, heads, B, rows); }
 #define STAT_OF(p, i) (((p).h * N + (i)) * B + (p).r)
 
 bool is_write(uint i) { return i >= N - write; }
-bool sees(uint i, uint j)
+// keys of row b's past before which nothing is seen
+#define GONE_OF(b) (HAS(6) ? min(uint(max(gone[b], 0)), PAST) : 0)
+bool sees(uint i, uint j, uint none)
 {
     bool slot = i < read || is_write(i);
     uint next = i + PAST + 1, lo = slot && cache == 0 ? PAST : band > 0 && next > band ? next - band : 0;
     uint hi = is_write(i) ? M : i < read ? PAST + read : next;
-    return lo <= j && j < hi;
+    return max(lo, none) <= j && j < hi;
 }
 // what queries i0 .. i1-1 see lies in KEYS_LO .. KEYS_HI
 uint keys_lo(uint i0, uint i1)

@@ -5,10 +5,11 @@
 layout(push_constant) uniform push {
     uint N, B, D, M;
     uint heads, band, read, write, cache;
-    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, y_o, y_s;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, y_o, y_s, opts;
 };
 #include "rel.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  OUT(6, y);  OUT(7, l);
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN_INT(6, gone);
+OUT(7, y);  OUT(8, l);
 NEXT_SCORE
 const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
 shared vec4 qs[BR * KS], kv[BC * KS], rs[REACH * KS], ps[BR * PS];
@@ -18,8 +19,9 @@ void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
     place p = tile_of(N, BR);
+    uint none = GONE_OF(p.r);
     uint i1 = min(p.i0 + BR, p.n);
-    uint lo = p.i0 < p.n ? keys_lo(p.i0, i1) : 0, hi = p.i0 < p.n ? keys_hi(p.i0, i1) : 0;
+    uint lo = p.i0 < p.n ? max(none, keys_lo(p.i0, i1)) : 0, hi = p.i0 < p.n ? keys_hi(p.i0, i1) : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], top[RT], sum[RT];
     vec4 acc[RT][NC];
     CLEAR(acc, RT)
@@ -39,7 +41,7 @@ void main()
             float m = -3e38;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint j = at + tx + TX * b;
-                bool seen = i < p.n && j < M && sees(i, j);
+                bool seen = i < p.n && j < M && sees(i, j, none);
                 if (seen && newer(i, j)) s[a][b] += next_score(p, i, j);
                 s[a][b] = seen ? s[a][b] * scale : -3e38;
                 m = max(m, s[a][b]);

@@ -5,11 +5,12 @@
 layout(push_constant) uniform push {
     uint N, B, D, M;
     uint heads, band, read, write, cache;
-    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s, opts;
 };
 #include "rel.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN(6, dy);  IN(7, l);  IN(8, e);
-OUT(9, dk);  OUT(10, dv);
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN_INT(6, gone);
+IN(7, dy);  IN(8, l);  IN(9, e);
+OUT(10, dk);  OUT(11, dv);
 NEXT_SCORE
 const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BR / 4 + 1;
 shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], rs[REACH * KS], ps[BC * PS],
@@ -19,6 +20,7 @@ void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
     place p = tile_of(M, BC);
+    uint none = GONE_OF(p.r);
     uint j1 = min(p.i0 + BC, p.n), lo = 0, hi = 0;
     if (p.i0 < p.n) {
         // the first query that may see the first key; the last one that sees the last
@@ -46,7 +48,7 @@ void main()
             float li = i < N ? l[STAT_OF(p, i)] : 0, ei = i < N ? e[STAT_OF(p, i)] : 0;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint col = tx + TX * b, j = p.i0 + col;
-                bool seen = i < N && j < p.n && sees(i, j);
+                bool seen = i < N && j < p.n && sees(i, j, none);
                 if (seen && newer(i, j)) s[a][b] += next_score(p, i, j);
                 float weight = seen ? exp(s[a][b] * scale - li) : 0;
                 ps[col * PS + row / 4][row % 4] = weight;

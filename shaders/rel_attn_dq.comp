@@ -5,12 +5,13 @@
 layout(push_constant) uniform push {
     uint N, B, D, M;
     uint heads, band, read, write, cache;
-    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, a_o, a_s, c_o, c_s;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, a_o, a_s, c_o, c_s, opts;
 };
 #include "rel.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN(6, dy);  IN(7, l);  IN(8, e);
-layout(set = 0, binding = 9, std430) writeonly buffer out_a { float ya[]; };
-layout(set = 0, binding = 10, std430) writeonly buffer out_c { float yc[]; };
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN_INT(6, gone);
+IN(7, dy);  IN(8, l);  IN(9, e);
+layout(set = 0, binding = 10, std430) writeonly buffer out_a { float ya[]; };
+layout(set = 0, binding = 11, std430) writeonly buffer out_c { float yc[]; };
 #define ya_o a_o
 #define ya_s a_s
 #define yc_o c_o
@@ -23,8 +24,9 @@ void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
     place p = tile_of(N, BR);
+    uint none = GONE_OF(p.r);
     uint i1 = min(p.i0 + BR, p.n);
-    uint lo = p.i0 < p.n ? keys_lo(p.i0, i1) : 0, hi = p.i0 < p.n ? keys_hi(p.i0, i1) : 0;
+    uint lo = p.i0 < p.n ? max(none, keys_lo(p.i0, i1)) : 0, hi = p.i0 < p.n ? keys_hi(p.i0, i1) : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT], li[RT], ei[RT];
     vec4 ak[RT][NC], ar[RT][NC];
     CLEAR(ak, RT)
@@ -52,7 +54,7 @@ void main()
             uint row = ty + TY * t, i = p.i0 + row;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint col = tx + TX * b, j = at + col;
-                bool seen = i < p.n && j < M && sees(i, j);
+                bool seen = i < p.n && j < M && sees(i, j, none);
                 if (seen && newer(i, j)) s[t][b] += next_score(p, i, j);
                 ds[row * PS + col / 4][col % 4] =
                     seen ? exp(s[t][b] * scale - li[t]) * (dp[t][b] - ei[t]) : 0;

@@ -5,11 +5,12 @@
 layout(push_constant) uniform push {
     uint N, B, D, M;
     uint heads, band, read, write, cache;
-    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s;
+    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, opts;
 };
 #include "rel.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN(6, dy);  IN(7, l);  IN(8, e);
-OUT(9, dr);
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN_INT(6, gone);
+IN(7, dy);  IN(8, l);  IN(9, e);
+OUT(10, dr);
 NEXT_DS
 const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BR / 4 + 1;
 shared vec4 rs[BC * KS], qs[BR * KS], ys[BR * KS], kv[REACH * KS], ds[BC * PS];
@@ -35,6 +36,7 @@ void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
     place p = tile_of(M, BC);
+    uint none = GONE_OF(p.r);
     // the newest query that has a key so far away; none where nothing so far away is seen
     uint lo = p.i0 > PAST ? p.i0 - PAST : 0;
     uint hi = p.i0 < p.n && (band == 0 || p.i0 < band) ? N : 0;
@@ -61,7 +63,7 @@ void main()
             float li = i < N ? l[STAT_OF(p, i)] : 0, ei = i < N ? e[STAT_OF(p, i)] : 0;
             [[unroll]] for (uint b = 0; b < CT; b++) {
                 uint col = tx + TX * b, d = p.i0 + col, j = i + PAST - d;
-                bool seen = i < N && d < M && d <= i + PAST && sees(i, j);
+                bool seen = i < N && d < M && d <= i + PAST && sees(i, j, none);
                 ds[col * PS + row / 4][row % 4] =
                     seen ? exp(s[a][b] * scale - li) * (dp[a][b] - ei) : 0;
             }

@@ -128,7 +128,7 @@ hx_result hx_params_read(const hx_st *st, const hx_params *ps, const char *prefi
     HX_TRY(fits(st, ps, prefix));
     for (int i = 0; i < ps->n; i++) {
         const hx_param *p = &ps->list[i];
-        if (p->table)
+        if (p->table || p->same)
             continue;
         const char *name = hx_sprintf(st->arena, "%s%s", prefix, p->name);
         if (!name)

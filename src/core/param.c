@@ -119,6 +119,21 @@ void hx_param_buffer(hx_params *ps, const float *table, int64_t n, const char *f
     p->buffer = true;
 }
 
+void hx_param_tied(hx_params *ps, hx_p same, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    hx_param *p = append(ps, fmt, ap);
+    va_end(ap);
+    if (!p || !same)
+        return;
+    const char *name = p->name;
+    *p = ps->list[same - 1];
+    p->name = name;
+    p->buffer = true;
+    p->same = same;
+}
+
 const hx_param *hx_param_find(const hx_params *ps, const char *name)
 {
     for (int i = 0; i < ps->n; i++)
@@ -151,16 +166,19 @@ static double unit(uint32_t a, uint32_t b)     // in (0, 1), 53 bits
 void hx_param_init(const hx_param *p, uint64_t seed, float *out)
 {
     uint64_t name = hash(p->name);
+    int64_t row = p->init == HX_INIT_NORMAL_ROW ? p->shape[p->rank - 1] : INT64_MAX;
     philox4x32_key_t key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
     for (int64_t i = 0; i < p->elems; i++) {
         if (p->init == HX_INIT_CONST || p->init == HX_INIT_TABLE) {
             out[i] = p->init == HX_INIT_CONST ? (float)p->scale : p->table[i];
             continue;
         }
-        philox4x32_ctr_t c = { { (uint32_t)i, (uint32_t)(i >> 32), (uint32_t)name, (uint32_t)(name >> 32) } };
+        int64_t at = i % row;
+        philox4x32_ctr_t c = { { (uint32_t)at, (uint32_t)(at >> 32), (uint32_t)name,
+                                 (uint32_t)(name >> 32) } };
         philox4x32_ctr_t r = philox4x32(c, key);
         double u = unit(r.v[0], r.v[1]), v = unit(r.v[2], r.v[3]);
         out[i] = (float)(p->init == HX_INIT_UNIFORM ? p->scale * (2 * u - 1)
-                         : p->scale * sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+                         : (p->init == HX_INIT_NEAR_ONE) + p->scale * sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
     }
 }

@@ -5,7 +5,14 @@
 // No parameter that fits into so many bytes lies across a multiple of them.
 #define HX_PARAM_BLOCK ((int64_t)1 << 30)
 
-typedef enum { HX_INIT_NORMAL, HX_INIT_UNIFORM, HX_INIT_CONST, HX_INIT_TABLE } hx_init_kind;
+// A handle that models keep: index into the list plus one; 0: this model has no such parameter.
+typedef int hx_p;
+
+// NEAR_ONE: 1 + normal; NORMAL_ROW: one normal row, the same everywhere.
+typedef enum {
+    HX_INIT_NORMAL, HX_INIT_UNIFORM, HX_INIT_CONST, HX_INIT_TABLE, HX_INIT_NEAR_ONE,
+    HX_INIT_NORMAL_ROW
+} hx_init_kind;
 typedef struct hx_param {
     const char  *name;
     int          rank;
@@ -16,6 +23,7 @@ typedef struct hx_param {
     double       scale;                    // standard deviation, half width, or value
     const float *table;                    // HX_INIT_TABLE: the values of a buffer
     bool         buffer;                   // saved and loaded, never trained
+    hx_p         same;                     // a second name of this parameter; 0: its own
 } hx_param;
 
 // What is trained comes first in every arena: `trained` of `bytes`.
@@ -26,8 +34,6 @@ typedef struct hx_params {
     int64_t   bytes, trained;
     hx_result err;
 } hx_params;
-// A handle that models keep: index into the list plus one; 0: this model has no such parameter.
-typedef int hx_p;
 
 hx_params *hx_params_new(void);            // yours
 void       hx_params_free(hx_params **p);
@@ -41,6 +47,9 @@ void hx_param_buffer(hx_params *ps, const float *table, int64_t n, const char *f
 // that is trained.
 hx_p hx_param_fixed(hx_params *ps, double value, int rank, const int64_t *shape, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
+// A further name under which files hold a parameter of this model too (tied weights): written with
+// its values, and only looked at for its shape when read. After all that is trained.
+void hx_param_tied(hx_params *ps, hx_p p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 const hx_param *hx_param_find(const hx_params *ps, const char *name);
 int64_t hx_params_count(const hx_params *ps);            // trained scalars
 // Initial value of every element, a pure function of (seed, parameter name, index).

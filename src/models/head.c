@@ -22,9 +22,8 @@ static void keep_score(hx_graph *g, hx_t hits, bool by_time)
     g->score = t_tally(hits, g->score);
 }
 
-hx_t hx_loss_part(hx_graph *g, hx_t e, hx_t w, hx_t b, hx_t labels, int ignore, bool by_time)
+hx_t hx_loss_of_rows(hx_graph *g, hx_t n, hx_t hits, hx_t labels, int ignore, bool by_time)
 {
-    hx_t hits, n = t_cross_entropy_rows(e, w, b, labels, ignore, 0, g->scored ? &hits : NULL);
     if (!n.id)
         return n;
     labels = hx_reshape(labels, 1, (int64_t[]){ hx_elems(labels) });
@@ -37,4 +36,11 @@ hx_t hx_loss_part(hx_graph *g, hx_t e, hx_t w, hx_t b, hx_t labels, int ignore, 
     hx_t mean = t_valid_mean(n, labels, ignore);
     return hx_elems(labels) < all ? t_scale(mean, (float)((double)hx_elems(labels) / (double)all))
                                   : mean;
+}
+
+hx_t hx_loss_part(hx_graph *g, hx_t e, hx_t w, hx_t b, hx_t labels, int ignore, bool by_time)
+{
+    hx_t hits = HX_NONE;
+    hx_t n = t_cross_entropy_rows(e, w, b, labels, ignore, 0, g->scored ? &hits : NULL);
+    return hx_loss_of_rows(g, n, hits, labels, ignore, by_time);
 }

@@ -1,4 +1,4 @@
-// act.c - GELU and SiLU: their values for linear's epilogue, and their gradients.
+// act.c - GELU, SiLU and ReLU: their values for linear's epilogue, and their gradients.
 #include "act.h"
 #include "elem.h"
 #include "t.h"
@@ -6,7 +6,7 @@
 #include <string.h>
 
 const hx_field hx_act_fields[] = {
-    { "act", HX_I32, offsetof(hx_act_attrs, act), "0", 0, 2, "0 none, 1 exact GELU, 2 SiLU" },
+    { "act", HX_I32, offsetof(hx_act_attrs, act), "0", 0, 3, "0 none, 1 exact GELU, 2 SiLU, 3 ReLU" },
     { 0 }
 };
 
@@ -17,7 +17,8 @@ static real logistic(real x) { return 1 / (1 + exp(-x)); }
 // gelu(x) = x Phi(x),  silu(x) = x s(x)
 real hx_act_real(int act, real x)
 {
-    return act == HX_ACT_GELU ? x * normal_cdf(x) : act == HX_ACT_SILU ? x * logistic(x) : x;
+    return act == HX_ACT_GELU ? x * normal_cdf(x) : act == HX_ACT_SILU ? x * logistic(x)
+         : act == HX_ACT_RELU && x < 0 ? 0 : x;
 }
 
 // gelu'(x) = Phi(x) + x phi(x),  silu'(x) = s (1 + x (1 - s))
@@ -25,7 +26,7 @@ real hx_act_slope_real(int act, real x)
 {
     real s = logistic(x), phi = exp(-x * x / 2) / sqrt(2 * M_PI);
     return act == HX_ACT_GELU ? normal_cdf(x) + x * phi
-         : act == HX_ACT_SILU ? s * (1 + x * (1 - s)) : 1;
+         : act == HX_ACT_SILU ? s * (1 + x * (1 - s)) : act == HX_ACT_RELU && x <= 0 ? 0 : 1;
 }
 
 // ---- floats, without branches so that loops over them become vector code -------------------
@@ -82,6 +83,19 @@ HX_CLONES static void silu_row(int64_t n, const float *h, const float *r, float 
     }
 }
 
+HX_CLONES static void relu_row(int64_t n, const float *h, const float *r, float *y)
+{
+    if (r) {
+        #pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (h[i] < 0 ? 0 : h[i]) + r[i];
+    } else {
+        #pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            y[i] = h[i] < 0 ? 0 : h[i];
+    }
+}
+
 HX_CLONES static void plain_row(int64_t n, const float *h, const float *r, float *y)
 {
     if (r) {
@@ -95,7 +109,8 @@ HX_CLONES static void plain_row(int64_t n, const float *h, const float *r, float
 
 void hx_act_row(int act, int64_t n, const float *h, const float *r, float *y)
 {
-    (act == HX_ACT_GELU ? gelu_row : act == HX_ACT_SILU ? silu_row : plain_row)(n, h, r, y);
+    (act == HX_ACT_GELU ? gelu_row : act == HX_ACT_SILU ? silu_row
+     : act == HX_ACT_RELU ? relu_row : plain_row)(n, h, r, y);
 }
 
 // ---- act -----------------------------------------------------------------------------------
@@ -125,7 +140,7 @@ HX_OP(act,
     .attrs = hx_act_fields, .attrs_size = sizeof(hx_act_attrs),
     .ref = act_ref, .vjp = act_vjp, .host = act_host,
     .grid = "R*C/256", .terms = "9", .flops = "30*R*C", .kernels = { { "act" } },
-    .check = "R=1 C=1 act=1; R=3 C=257 act=1; R=70 C=33 act=2; R=5 C=4 act=0",
+    .check = "R=1 C=1 act=1; R=3 C=257 act=1; R=70 C=33 act=2; R=9 C=31 act=3; R=5 C=4 act=0",
     .wrong = "R=3 C=5 act=1 h=[3]: argument h does not fit",
     .bench = "R=4096 C=2048 act=1");
 
@@ -153,10 +168,18 @@ HX_CLONES static void silu_bwd_row(int64_t n, const float *dy, const float *h, f
         dh[i] = dy[i] * silu_slope_f(h[i]);
 }
 
+HX_CLONES static void relu_bwd_row(int64_t n, const float *dy, const float *h, float *dh)
+{
+    #pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dh[i] = h[i] <= 0 ? 0 : dy[i];
+}
+
 void hx_act_slope_row(int act, int64_t n, const float *h, const float *dy, float *dh)
 {
     if (act)
-        (act == HX_ACT_GELU ? gelu_bwd_row : silu_bwd_row)(n, dy, h, dh);
+        (act == HX_ACT_GELU ? gelu_bwd_row : act == HX_ACT_SILU ? silu_bwd_row : relu_bwd_row)
+            (n, dy, h, dh);
     else
         memmove(dh, dy, (size_t)n * sizeof *dh);
 }
@@ -176,6 +199,6 @@ HX_OP(act_bwd,
     .ref = act_bwd_ref, .host = act_bwd_host,
     .grid = "R*C/256", .terms = "9", .flops = "40*R*C", .alias = "dh=h",
     .kernels = { { "act_bwd" } },
-    .check = "R=1 C=1 act=1; R=3 C=257 act=1; R=70 C=33 act=2; R=5 C=4 act=0",
+    .check = "R=1 C=1 act=1; R=3 C=257 act=1; R=70 C=33 act=2; R=9 C=31 act=3; R=5 C=4 act=0",
     .wrong = "R=3 C=5 h=[3,4]: argument h does not fit",
     .bench = "R=4096 C=2048 act=1");

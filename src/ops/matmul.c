@@ -90,6 +90,13 @@ HX_OP(matmul_nn,
     .exact = "3",
     .bench = "M=4096 K=2048 N=512; M=512 K=512 N=512");
 
+hx_t t_matmul_nn(hx_t a, hx_t b)
+{
+    hx_t y;
+    hx_apply(&hx_op_matmul_nn, NULL, (hx_t[]){ a, b, HX_NONE }, &y);
+    return y;
+}
+
 // ---- y = a^T b + c ------------------------------------------------------------------------
 static void tn_ref(const hx_ref *r)
 {

@@ -31,19 +31,14 @@ static bool is_write(const int64_t *dim, const rel_attrs *a, int64_t i)
     return i >= dim[REL_N] - a->write;
 }
 
-void rel_keys(const int64_t *dim, const rel_attrs *a, int64_t i, int64_t *lo, int64_t *hi)
+void rel_keys(const int64_t *dim, const rel_attrs *a, int64_t gone, int64_t i, int64_t *lo,
+              int64_t *hi)
 {
     int64_t past = dim[REL_M] - dim[REL_N];
     bool slot = is_read(a, i) || is_write(dim, a, i);
     *lo = slot && !a->cache ? past : a->band ? hx_max(0, i + past + 1 - a->band) : 0;
+    *lo = hx_max(*lo, hx_min(gone, past));
     *hi = is_write(dim, a, i) ? dim[REL_M] : is_read(a, i) ? past + a->read : i + past + 1;
-}
-
-bool rel_sees(const int64_t *dim, const rel_attrs *a, int64_t i, int64_t j)
-{
-    int64_t lo, hi;
-    rel_keys(dim, a, i, &lo, &hi);
-    return lo <= j && j < hi;
 }
 
 int64_t rel_row(const int64_t *dim, int64_t *i, int64_t j)
@@ -62,6 +57,11 @@ static int64_t spot(const hx_ref *r, int64_t t, int64_t b, int64_t h)
     const rel_attrs *a = r->attrs;
     int64_t D = r->dim[REL_D];
     return (t * r->dim[REL_B] + b) * D + h * (D / a->heads);
+}
+
+static int64_t gone_of(const hx_ref *r, int64_t b)
+{
+    return r->a[REL_GONE] ? (int64_t)r->a[REL_GONE][b] : 0;
 }
 
 static real dot(const real *x, const real *add, const real *y, int64_t n)
@@ -87,7 +87,7 @@ static void attend(const hx_ref *r, int64_t i, int64_t b, int64_t h)
     const rel_attrs *a = r->attrs;
     int64_t K = r->dim[REL_D] / a->heads, lo, hi;
     real *y = r->a[REL_OUT] + spot(r, i, b, h), top = -INFINITY, sum = 0;
-    rel_keys(r->dim, a, i, &lo, &hi);
+    rel_keys(r->dim, a, gone_of(r, b), i, &lo, &hi);
     for (int64_t j = lo; j < hi; j++) top = fmax(top, score(r, i, j, b, h));
     for (int64_t c = 0; c < K; c++) y[c] = 0;
     for (int64_t j = lo; j < hi; j++) {
@@ -139,12 +139,12 @@ static void backward(const hx_ref *r, const sums *to, int64_t rows)
     for (int k = 0; k < HX_COUNT(all); k++)
         for (int64_t e = 0; all[k] && e < rows * r->dim[REL_B] * r->dim[REL_D]; e++) all[k][e] = 0;
     for (int64_t h = 0; h < a->heads; h++)
-        for (int64_t i = 0; i < r->dim[REL_N]; i++) {
-            int64_t lo, hi;
-            rel_keys(r->dim, a, i, &lo, &hi);
-            for (int64_t j = lo; j < hi; j++)
-                for (int64_t b = 0; b < r->dim[REL_B]; b++) one_pair(r, to, i, j, b, h);
-        }
+        for (int64_t i = 0; i < r->dim[REL_N]; i++)
+            for (int64_t b = 0; b < r->dim[REL_B]; b++) {
+                int64_t lo, hi;
+                rel_keys(r->dim, a, gone_of(r, b), i, &lo, &hi);
+                for (int64_t j = lo; j < hi; j++) one_pair(r, to, i, j, b, h);
+            }
 }
 
 static void dq_ref(const hx_ref *r)
@@ -160,6 +160,13 @@ static void dkv_ref(const hx_ref *r)
 static void dr_ref(const hx_ref *r)
 {
     backward(r, &(sums){ .dr = r->a[REL_GRAD] }, r->dim[REL_M]);
+}
+
+// memories from empty to full
+static real rel_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+{
+    (void)i, (void)attrs;
+    return arg == REL_GONE ? rnd % (uint32_t)(dim[REL_M] - dim[REL_N] + 1) : NAN;
 }
 
 // ---- kernels -------------------------------------------------------------------------------
@@ -187,10 +194,10 @@ static bool gpu_middle(const int64_t *dim, const void *attrs) { return fits(dim,
 
 // One token, tiles not full, heads of every width, bands beside every edge, memories, slots.
 #define REL_CHECK                                                                                \
-    "N=1 B=1 D=2 M=1 heads=1; N=5 B=2 D=12 M=9 heads=3; N=17 B=1 D=64 M=40 heads=1;"             \
-    "N=33 B=3 D=32 M=33 heads=2 band=7; N=18 B=1 D=66 M=50 heads=1 band=30;"                     \
+    "N=1 B=1 D=2 M=1 heads=1; N=5 B=2 D=12 M=9 heads=3 -gone; N=17 B=1 D=64 M=40 heads=1;"             \
+    "N=33 B=3 D=32 M=33 heads=2 band=7; N=18 B=1 D=66 M=50 heads=1 band=30 -gone;"                     \
     "N=21 B=1 D=256 M=30 heads=2; N=9 B=1 D=400 M=21 heads=2; N=10 B=1 D=256 M=13 heads=1;"      \
-    "N=12 B=2 D=16 M=20 heads=2 read=3 write=3; N=40 B=1 D=24 M=47 heads=3 read=18 write=19 cache=1;" \
+    "N=12 B=2 D=16 M=20 heads=2 read=3 write=3; N=40 B=1 D=24 M=47 heads=3 read=18 write=19 cache=1 -gone;" \
     "N=20 B=1 D=130 M=20 heads=1 read=5 write=9; N=16 B=2 D=8 M=19 heads=2 read=4 cache=1;"      \
     "N=70 B=1 D=20 M=130 heads=1 read=2 write=40; N=1 B=2 D=6 M=30 heads=1 band=4"
 #define REL_WRONG                                                                                \
@@ -203,14 +210,14 @@ static bool gpu_middle(const int64_t *dim, const void *attrs) { return fits(dim,
     "read=0|0|0..N write=0|0|0..N-read cache=0..1 -nan -inf"
 #define REL_BENCH "N=512 B=4 D=512 M=1024 heads=8; N=80 B=1 D=512 M=2180 heads=8 band=2100"
 #define REL_FLOPS(n) n "*B*D*N*M-" n "*B*D*N*N/2"
-#define REL_IN "q:[N,B,D] k:[M,B,D] v:[M,B,D] r:[M,D] u[D] w[D] "
+#define REL_IN "q:[N,B,D] k:[M,B,D] v:[M,B,D] r:[M,D] u[D] w[D] gone?#[B] "
 #define REL_BACK REL_IN "dy:[N,B,D] l[heads,N,B] e[heads,N,B] "
 #define REL_S "s_ij = ((q_i+u).k_j + (q_i+w).r_(i+M-N-j)) / sqrt K"
 #define REL_DS "ds_ij = exp(s_ij - l_i) (dy_i.v_j - e_i), " REL_S
 #define REL_SOURCE "Transformer-XL, Dai et al. 2019, section 3.3"
 #define REL_SAME                                                                                 \
     .source = REL_SOURCE, .attrs = rel_fields, .attrs_size = sizeof(rel_attrs),                  \
-    .wrong_if = rel_wrong, .check = REL_CHECK, .wrong = REL_WRONG, .bench = REL_BENCH
+    .wrong_if = rel_wrong, .fill = rel_fill, .check = REL_CHECK, .wrong = REL_WRONG, .bench = REL_BENCH
 
 HX_OP(rel_attn_dq, REL_SAME,
     .math = "a_i = sum_j ds_ij k_j / sqrt K, c_i = sum_j ds_ij r_(i+M-N-j) / sqrt K, " REL_DS,
@@ -269,8 +276,8 @@ static hx_t delta(const hx_node *n, hx_t dy)
 
 static void rel_vjp(const hx_node *n, hx_t *d)
 {
-    hx_t dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(n->arg[REL_OUT], 0), in[9];
-    for (int i = 0; i < 6; i++) in[i] = n->arg[i];
+    hx_t dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(n->arg[REL_OUT], 0), in[10];
+    for (int i = 0; i <= REL_GONE; i++) in[i] = n->arg[i];
     in[REL_DY] = dy;
     in[REL_L] = n->arg[REL_OUT + 1];
     in[REL_E] = delta(n, dy);
@@ -310,10 +317,11 @@ HX_OP(rel_attn, REL_SAME,
         ROW("rel_attn", HX_CAP_GPU, "N", 16, "16, 8, 8, 8", gpu_middle),
         ROW("rel_attn", HX_CAP_GPU, "N", 32, "32, 16, 8, 8", gpu_narrow) });
 
-hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, const hx_rel *how)
+hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, hx_t gone,
+                     const hx_rel *how)
 {
     rel_attrs a = { how->heads, how->band, how->read, how->write, how->cache };
     hx_t out[2] = { HX_NONE, HX_NONE };
-    hx_apply(&hx_op_rel_attn, &a, (hx_t[]){ q, k, v, r, u, w }, out);
+    hx_apply(&hx_op_rel_attn, &a, (hx_t[]){ q, k, v, r, u, w, gone }, out);
     return out[0];
 }

@@ -43,13 +43,19 @@ HX_CLONES static void weigh(float *s, float by, int64_t n)
 }
 
 // One head of one batch row.
-typedef struct lane { const hx_call *c; const rel_attrs *a; int64_t b, h, K; float scale; } lane;
+typedef struct lane {
+    const hx_call *c;
+    const rel_attrs *a;
+    int64_t b, h, K, gone;
+    float scale;
+} lane;
 
 static lane lane_of(const hx_call *c, int64_t at)
 {
     const rel_attrs *a = c->attrs;
     int64_t K = c->dim[REL_D] / a->heads;
-    return (lane){ c, a, at % c->dim[REL_B], at / c->dim[REL_B], K, (float)(1 / sqrt((double)K)) };
+    int64_t b = at % c->dim[REL_B], gone = c->a[REL_GONE] ? ((const int32_t *)c->a[REL_GONE])[b] : 0;
+    return (lane){ c, a, b, at / c->dim[REL_B], K, gone, (float)(1 / sqrt((double)K)) };
 }
 
 static float *row_of(const lane *t, int arg, int64_t i)
@@ -108,7 +114,7 @@ static void attend(const lane *t, int64_t i)
 {
     float s[BLOCK], acc[REL_MAX_K] = { 0 }, top = -3e38f, sum = 0;
     int64_t lo, hi;
-    rel_keys(t->c->dim, t->a, i, &lo, &hi);
+    rel_keys(t->c->dim, t->a, t->gone, i, &lo, &hi);
     for (int64_t j = lo; j < hi; j += BLOCK) {
         int64_t n = hx_min(BLOCK, hi - j);
         scores(t, i, j, n, s);
@@ -160,7 +166,7 @@ static void dq_keys(const lane *t, int64_t i, int64_t own, float *a, float *c)
 {
     float p[BLOCK], ds[BLOCK];
     int64_t lo, hi;
-    rel_keys(t->c->dim, t->a, i, &lo, &hi);
+    rel_keys(t->c->dim, t->a, t->gone, i, &lo, &hi);
     for (int64_t j = lo; j < hi; j += BLOCK) {
         int64_t n = hx_min(BLOCK, hi - j);
         piece part[2];
@@ -206,7 +212,7 @@ static void dkv_task(void *ctx, int64_t task)
     clear(row_of(&t, REL_GRAD + 1, 0), dv, c->dim[REL_M], t.K);
     for (int64_t i = 0; i < c->dim[REL_N]; i++) {
         int64_t lo, hi;
-        rel_keys(c->dim, t.a, i, &lo, &hi);
+        rel_keys(c->dim, t.a, t.gone, i, &lo, &hi);
         query(&t, i, REL_U, q);
         for (int64_t j = lo; j < hi; j += BLOCK) {
             int64_t n = hx_min(BLOCK, hi - j);
@@ -234,7 +240,7 @@ static void dr_task(void *ctx, int64_t task)
     clear(dr + t.h * t.K, D, M, t.K);
     for (int64_t i = 0; i < c->dim[REL_N]; i++) {
         int64_t lo, hi;
-        rel_keys(c->dim, t.a, i, &lo, &hi);
+        rel_keys(c->dim, t.a, t.gone, i, &lo, &hi);
         for (int64_t j = lo; j < hi; j += BLOCK) {
             int64_t n = hx_min(BLOCK, hi - j);
             piece part[2];

@@ -10,9 +10,10 @@ static inline hx_t t_flat(hx_t x)
 }
 
 // ---- matrix products ---------------------------------------------------------------------
-typedef enum { HX_ACT_NONE, HX_ACT_GELU, HX_ACT_SILU } hx_act;   // exact (erf) GELU
+typedef enum { HX_ACT_NONE, HX_ACT_GELU, HX_ACT_SILU, HX_ACT_RELU } hx_act;   // exact (erf) GELU
 // y = act(x w^T + b) + r;  x[..,I] w[O,I] b[O]|NONE r[..,O]|NONE -> [..,O]
 hx_t t_linear(hx_t x, hx_t w, hx_t b, hx_act act, hx_t r);
+hx_t t_matmul_nn(hx_t a, hx_t b);          // a b;  a[M,K] b[K,N] -> [M,N]
 hx_t t_matmul_tn(hx_t a, hx_t b);          // a^T b, long sums in parts;  a[K,M] b[K,N] -> [M,N]
 hx_t t_add(hx_t x, hx_t y);                // any one shape
 hx_t t_scale(hx_t x, float s);             // s x
@@ -45,6 +46,13 @@ hx_t t_any_ids(hx_t x);                    // 1 for each row of x#[..,W] that is
 hx_t t_swap(hx_t x);                       // y[a,q,p] = x[a,p,q];  x[A,P,Q,D] -> [A,Q,P,D]
 // y[t,b] = ids[b, from + t];  ids#[B,N] -> #[m,B]
 hx_t t_turn_ids(hx_t ids, int64_t from, int64_t m);
+
+// ids - first where first <= ids < first + n, or `to` there when to >= 0; elsewhere `other` (HX_NONE:
+// -1): parts of a vocabulary.  ids,other#[R] -> #[R]
+hx_t t_span_ids(hx_t ids, hx_t other, int64_t first, int64_t n, int64_t to);
+hx_t t_keep_rows(hx_t x, hx_t ids);        // x[r], 0 where ids[r] < 0;  x[R,D] ids#[R]
+// z - log sum exp z + c per row, without a gradient;  z[R,V] c[R,1]|NONE -> [R,V]
+hx_t t_log_softmax(hx_t z, hx_t c);
 
 // ---- gates -------------------------------------------------------------------------------
 hx_t t_geglu(hx_t x);                      // x[..,:C] gelu(x[..,C:]);  x[..,2C] -> [..,C]
@@ -94,9 +102,11 @@ hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 // of query i and a key d tokens before it, rows in the order of time. q[N,B,H*K] k,v[M,B,H*K], M >= N;
 // r[M,H*K]: row d for distance d; u,w[H*K] -> [N,B,H*K]. A query sees the keys up to itself. Of
 // them only the newest `band` (0: all). Of the queries the first `read` and last `write` are
-// memory slots, each end's slots seeing each other, the cache before all queries only with `cache`.
+// memory slots, each end's slots seeing each other, the cache before all queries only with `cache`;
+// gone#[B] (or HX_NONE): how many of the cache's first keys no query of a batch row sees.
 typedef struct hx_rel { int32_t heads, band, read, write; bool cache; } hx_rel;
-hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, const hx_rel *how);
+hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, hx_t gone,
+                     const hx_rel *how);
 
 // ---- what earlier steps leave: age[b] is how many tokens of its document row b has been through ----
 // y[a,b] = old[a,b] where age[b] > 0, else init[a,b]; HX_NONE: 0. age#[B] old,init[A,B,C]. States in

@@ -357,7 +357,7 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed)
     for (int i = HX_MOM1; i <= HX_MOM2 && !r; i++)
         r = hx_engine_write(e, (hx_place)i, host);
     for (int i = 0; i < ps->n; i++)
-        if (!ps->list[i].table)
+        if (!ps->list[i].table && !ps->list[i].same)
             hx_param_init(&ps->list[i], seed, (float *)(host + ps->list[i].at));
     if (!r)
         r = hx_engine_write(e, HX_PARAM, host);
