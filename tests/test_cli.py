@@ -3,7 +3,7 @@
 exit codes, nothing lost. Everything runs on the host device unless a test is about devices.
 
 usage: test_cli.py HTXVK [-v] [TEST...]"""
-import json, os, shutil, signal, struct, subprocess, sys, tempfile, time, unittest
+import json, os, pathlib, shutil, signal, struct, subprocess, sys, tempfile, time, unittest
 
 HTXVK = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else 'htxvk'
 CONFIG = '''run: {seed: 1}
@@ -126,7 +126,7 @@ class Cli(unittest.TestCase):
 
     def test_help(self):
         names = [l.split()[0] for l in self.ok('--help').stdout.decode().splitlines() if l.startswith('  ')]
-        self.assertEqual(names, 'devices train eval generate forward plan check bench'.split())
+        self.assertEqual(names, 'devices train eval generate forward plan check bench report plot data'.split())
         for verb in names:
             text = self.ok(verb, '--help').stdout
             self.assertIn(b'--device', text)
@@ -398,6 +398,77 @@ class Cli(unittest.TestCase):
                                  input=b'line 7').stdout)
         self.fails(3, ['byte 195', 'offset 1'], 'generate', 'run', '--device', 'host', '--prompt', 'a\u00e4')
         self.assertEqual(self.ok('generate', 'run', '--length', '0', '--device', 'host').stdout, b'')
+
+    # ---- data -------------------------------------------------------------------------------
+
+    def test_task(self):
+        self.ok('data', 'task', 'recall', '--out', 't', '--lengths', '32', '--train', '40', '--test', '6', '--seed', '3')
+        info = json.loads(self.ok('data', 'info', 't/train', '--json').stdout)
+        self.assertEqual((info['documents'], info['longest'], info['labels'], info['made']['seed']), (40, 33, 40, 3))
+        self.assertRegex(self.ok('data', 'info', 't/test', '--document', '5').stdout.decode(), r'document +:([A-Z]).*\?\1\[.\]\n$')
+        more = ['--set', 'data.train=[t/train]', '--set', 'data.valid=[t/test]']
+        self.train('run', *more)
+        rows = self.rows('run', 'eval')
+        self.assertTrue(rows and all(0 <= r['acc'] == r['acc_all'] <= 1 for r in rows))
+        self.assertNotIn('acc', self.rows('run', 'train')[0])
+        # labels follow their own micro-batch
+        self.train('half', *more, '--set', 'train.batch=1', '--set', 'train.accumulate=2')
+        for a, b in zip(self.rows('run', 'train'), self.rows('half', 'train')):
+            self.assertAlmostEqual(a['bpc'], b['bpc'], places=3)
+        e = json.loads(self.ok('eval', 'run', '--data', 't/test', '--device', 'host', '--json').stdout)
+        self.assertEqual((e['tokens'], e['windows']), (6, 6))
+        self.assertEqual(e['acc'] * 6 % 1, 0)
+        self.ok('plan', 'c.yaml', *more)
+        # the same seed gives the same files, another one others; several lengths a folder each
+        task = ['data', 'task', 'recall', '--train', '40', '--test', '0']
+        self.ok(*task, '--out', 'u', '--lengths', '32', '--seed', '3')
+        self.ok(*task, '--out', 'v', '--lengths', '32,40', '--seed', '4')
+        read = lambda path: pathlib.Path(self.at(path)).read_bytes()
+        self.assertEqual(read('t/train/MANIFEST.json'), read('u/train/MANIFEST.json'))
+        self.assertEqual(read('t/train/tokens-00000.bin'), read('u/train/tokens-00000.bin'))
+        self.assertNotEqual(read('t/train/tokens-00000.bin'), read('v/32/train/tokens-00000.bin'))
+        self.assertEqual(sorted(os.listdir(self.at('v'))), ['32', '40'])
+        self.assertFalse(os.path.exists(self.at('u/test')) or os.path.exists(self.at('u.tmp')))
+
+    def test_task_refused(self):
+        task = ['data', 'task', 'recall', '--out', 't', '--train', '60']
+        self.fails(2, "did you mean 'reverse'", 'data', 'task', 'revers', '--out', 't')
+        self.fails(2, ['--length 3 is too short', '5'], *task, '--lengths', '3')
+        self.fails(2, 'commas', *task, '--lengths', '30,')
+        self.fails(2, 'has 30 twice', *task, '--lengths', '30,30')
+        self.fails(2, 'no --pairs', *task, '--pairs', '2')
+        self.fails(2, '--out', 'data', 'task', 'copy')
+        self.fails(2, 'prepare, task', 'data', 'make')
+        self.assertFalse(os.path.exists(self.at('t')))
+        self.ok(*task)
+        self.fails(2, 't exists already', *task)
+        self.fails(2, '--document 60: there are 60', 'data', 'info', 't/train', '--document', '60')
+        more = ['--set', 'data.train=[t/train]', '--set', 'data.split=[1]', '--device', 'host', '--out', 'run']
+        self.fails(3, ['documents of 257 tokens', 'train.seq_len: 256 (now 32)'], 'train', 'c.yaml', *more, '--set', 'eval.every=0')
+        self.fails(3, ['not masked', 'data.train is'], 'train', 'c.yaml', *more, '--set', 'data.valid=[text.txt]')
+        self.fails(3, ['answer', 'ignore_index, 97'], 'train', 'c.yaml', *more, '--set', 'model.ignore_index=97')
+        path = self.at('t/train/tokens-00000.bin')
+        with open(path, 'r+b') as f:
+            f.write(b'!')
+        self.fails(3, ['tokens-00000.bin', 'damaged'], 'train', 'c.yaml', *more)
+        self.fails(3, 'E-SET-HASH', 'data', 'info', 't/train')
+
+    def test_prepare(self):
+        self.put('more.txt', 'another text')
+        self.ok('data', 'prepare', 'text.txt', 'more.txt', '--out', 'set', '--shard-tokens', '1000')
+        info = json.loads(self.ok('data', 'info', 'set', '--json').stdout)
+        size = os.path.getsize(self.at('text.txt')) + 12
+        self.assertEqual((info['tokens'], info['documents'], info['shortest'], info['num_tokens']), (size, 2, 12, 256))
+        # a model with 256 tokens takes both to the same bits
+        self.train('a', '--set', 'data.train=[text.txt, more.txt]', '--set', 'model.num_tokens=256')
+        self.train('b', '--set', 'data.train=[set]', '--set', 'model.num_tokens=256')
+        read = lambda run: pathlib.Path(self.at(run), 'ckpt/latest/model.safetensors').read_bytes()
+        self.assertEqual(read('a'), read('b'))
+        self.fails(2, 'prepared already', 'data', 'prepare', 'set', '--out', 'again')
+        self.fails(3, 'nowhere', 'data', 'prepare', 'nowhere', '--out', 'again')
+        self.fails(3, '1 of 2 paths', 'data', 'info', 'set', 'text.txt')
+        self.assertIn('kind         text', self.ok('data', 'info', 'text.txt').stdout.decode())
+        self.assertIn('kv_recall', self.ok('data', 'tasks').stdout.decode())
 
     # ---- forward ----------------------------------------------------------------------------
 

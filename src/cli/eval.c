@@ -18,7 +18,7 @@ typedef struct eval_opts {
     { #member, type, offsetof(eval_opts, member), def, lo, hi, help }
 static const hx_field eval_fields[] = {
     O(HX_STRS, data, "[]", 0, 0,
-      "text to evaluate on: a file, .gz, .zst or a directory; may be repeated"),
+      "text to evaluate on: a file, .gz, .zst, a directory or a set of `htxvk data`; may be repeated"),
     O(HX_STR, split, "valid", 0, 0, "without --data, of a run: train | valid | test"),
     O(HX_I32, batch, "4", 1, 65536, "windows that run at once"),
     O(HX_I32, seq_len, "0", 0, 1 << 30, "predictions per window; 0: the model's sequence length"),
@@ -42,7 +42,7 @@ static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, con
     if (o->data.n) {
         HX_TRY(hx_text_read(&o->data, 0, &corpus->text[0]));
         *text = corpus->text[0];
-        *span = (hx_span){ 0, corpus->text[0]->size };
+        *span = hx_text_whole(corpus->text[0]);
         return HX_OK;
     }
     static const char *const names[HX_N_TEXTS] = { "train", "valid", "test" };
@@ -62,6 +62,8 @@ static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, con
     return HX_OK;
 }
 
+static double share(int64_t part, int64_t all) { return (double)part / (double)all; }
+
 static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation *e)
 {
     const eval_opts *o = c->opts;
@@ -74,6 +76,11 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
                (long long)e->tokens, bits, exp(e->ce));
         if (isfinite(e->loss))
             printf("loss             %.4f nats\n", e->loss);
+        if (e->score.labels)
+            printf("labels right     %.2f%% (%lld of %lld)\ndocuments right  %.2f%% (%lld of %lld)\n",
+                   100 * share(e->score.right, e->score.labels), (long long)e->score.right,
+                   (long long)e->score.labels, 100 * share(e->score.rows_right, e->score.rows),
+                   (long long)e->score.rows_right, (long long)e->score.rows);
     }
     json_t *j = json_pack("{ss sI sI sI sf sf sf}", "checkpoint", l->dir, "windows",
                           (json_int_t)e->windows, "seq_len", (json_int_t)e->seq_len, "tokens",
@@ -81,6 +88,10 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
                           e->ce);
     if (isfinite(e->loss))
         json_object_set_new(j, "loss", json_real(e->loss));
+    if (e->score.labels) {
+        json_object_set_new(j, "acc", json_real(share(e->score.right, e->score.labels)));
+        json_object_set_new(j, "acc_all", json_real(share(e->score.rows_right, e->score.rows)));
+    }
     hx_result r = hx_cli_json(j, o->json);
     json_decref(j);
     return r;
@@ -91,10 +102,14 @@ static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span 
     const eval_opts *o = c->opts;
     const hx_model *m = l->kase.model;
     int64_t most = m->size(l->kase.conf, "seq_len"), T = o->seq_len ? o->seq_len : most;
-    if (T > most)
+    // documents are taken whole; the model says if it cannot
+    if (span.doc && !o->seq_len)
+        T = span.doc - 1;
+    if (T > most && !span.doc)
         return hx_fail(HX_E_USAGE, "--seq-len %lld: the model was made for at most %lld [E-USAGE]",
                        (long long)T, (long long)most);
     HX_TRY(hx_text_check(text, m->size(l->kase.conf, "num_tokens")));
+    l->net.masked = text->mask != NULL;
     hx_evaluation e;
     bool show = !c->quiet && isatty(STDERR_FILENO);
     HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, T, o->batch,

@@ -1,5 +1,6 @@
 // text.c - bytes of files, plain or compressed, in one piece of memory.
-#include "text.h"
+#include "set.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@ void hx_text_free(hx_text **t)
     if (!t || !*t)
         return;
     free((*t)->data);
+    free((*t)->mask);
+    free((*t)->doc);
     hx_arena *a = (*t)->arena;
     *t = NULL;
     hx_arena_free(&a);
@@ -230,29 +233,45 @@ static hx_result add_all(hx_text *t, const hx_strs *paths)
     return HX_OK;
 }
 
-hx_result hx_text_read(const hx_strs *paths, int64_t limit, hx_text **out)
+static hx_result read_bytes(const hx_strs *paths, int64_t limit, hx_text **out)
 {
-    *out = NULL;
     hx_arena *a = hx_arena_new();
     hx_text *t = hx_new(a, hx_text, 1);
     if (!t) {
         hx_arena_free(&a);
         return hx_fail(HX_E_NOMEM, "no memory to read text [E-NOMEM]");
     }
-    t->arena = a;
-    t->limit = limit ? limit : (int64_t)HX_TEXT_LIMIT_GIB << 30;
+    *t = (hx_text){ .arena = a, .width = 1, .num_tokens = 256, .limit = limit };
     hx_result r = add_all(t, paths);
+    t->source_bytes = t->size;
     if (r)
         hx_text_free(&t);
     *out = t;
     return r;
 }
 
+hx_result hx_text_read(const hx_strs *paths, int64_t limit, hx_text **out)
+{
+    int sets = 0;
+    *out = NULL;
+    limit = limit ? limit : (int64_t)HX_TEXT_LIMIT_GIB << 30;
+    for (int i = 0; i < paths->n; i++)
+        sets += hx_set_is(paths->v[i]);
+    if (sets && sets < paths->n)
+        return hx_fail(HX_E_INPUT,
+                       "%d of %d paths are prepared sets, the others text: give one kind, or prepare "
+                       "the text, too, with `htxvk data prepare` [E-SET-MIXED]",
+                       sets, paths->n);
+    return sets ? hx_set_read(paths, limit, out) : read_bytes(paths, limit, out);
+}
+
 // ---- splits, tokens, windows --------------------------------------------------------------
+hx_span hx_text_whole(const hx_text *t) { return (hx_span){ 0, t->size, t->doc_tokens }; }
+
 hx_result hx_text_split(const hx_text *t, const hx_reals *share, hx_span out[3])
 {
     double before = 0;
-    int64_t at = 0;
+    int64_t at = 0, unit = t->doc_tokens ? t->doc_tokens : 1;
     for (int i = 0; i < 3; i++) {
         double s = i < share->n ? share->v[i] : 0;
         if (!(s >= 0) || !((before += s) <= 1 + 1e-9))
@@ -261,8 +280,8 @@ hx_result hx_text_split(const hx_text *t, const hx_reals *share, hx_span out[3])
                 "the shares of the text must be from 0 up and sum to at most 1, they reach "
                 "%g [E-TEXT-SPLIT]",
                 before);
-        int64_t end = hx_min(t->size, (int64_t)((double)t->size * before + 0.5));
-        out[i] = (hx_span){ at, end - at };
+        int64_t end = hx_min(t->size, (int64_t)((double)(t->size / unit) * before + 0.5) * unit);
+        out[i] = (hx_span){ at, end - at, t->doc_tokens };
         at = end;
     }
     return HX_OK;
@@ -270,10 +289,10 @@ hx_result hx_text_split(const hx_text *t, const hx_reals *share, hx_span out[3])
 
 hx_result hx_text_check(const hx_text *t, int64_t num_tokens)
 {
-    if (num_tokens > 255)
+    if (num_tokens >= t->num_tokens)
         return HX_OK;
     int64_t at = 0;
-    while (at < t->size && t->data[at] < num_tokens)
+    while (at < t->size && hx_text_token(t, at) < num_tokens)
         at++;
     if (at == t->size)
         return HX_OK;
@@ -282,14 +301,19 @@ hx_result hx_text_check(const hx_text *t, int64_t num_tokens)
         p--;
     return hx_fail(
         HX_E_INPUT,
-        "%s:%lld: byte %d is no token: the model has %lld (0 to %lld); set model.num_tokens: "
-        "256 [E-TOKEN-RANGE]",
-        t->part[p].path, (long long)(at - t->part[p].at), t->data[at], (long long)num_tokens,
-        (long long)num_tokens - 1);
+        "%s:%lld: %s %d is no token: the model has %lld (0 to %lld); set model.num_tokens: "
+        "%lld [E-TOKEN-RANGE]",
+        t->part[p].path, (long long)(at - t->part[p].at), t->tokenizer ? "id" : "byte",
+        hx_text_token(t, at), (long long)num_tokens, (long long)num_tokens - 1, (long long)t->num_tokens);
 }
 
 hx_result hx_span_check(const char *what, hx_span s, int64_t seq_len)
 {
+    if (s.doc && s.doc != seq_len + 1)
+        return hx_fail(HX_E_INPUT,
+                       "the %s data has documents of %lld tokens; they are taken whole, so set "
+                       "train.seq_len: %lld (now %lld) [E-SET-LENGTH]",
+                       what, (long long)s.doc, (long long)s.doc - 1, (long long)seq_len);
     if (seq_len > 0 && s.n > seq_len)
         return HX_OK;
     return hx_fail(
@@ -307,15 +331,29 @@ int64_t hx_window_random(hx_span s, int64_t seq_len, uint64_t seed, int64_t inde
     philox4x32_key_t k = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
     philox4x32_ctr_t r = philox4x32(c, k);
     uint64_t bits = (uint64_t)r.v[1] << 32 | r.v[0];
+    if (s.doc)
+        return s.n >= s.doc ? s.at + (int64_t)(bits % (uint64_t)(s.n / s.doc)) * s.doc : s.at;
     return s.n > seq_len ? s.at + (int64_t)(bits % (uint64_t)(s.n - seq_len)) : s.at;
 }
 
-int64_t hx_window_count(hx_span s, int64_t seq_len) { return s.n > 0 ? (s.n - 1) / seq_len : 0; }
+int64_t hx_window_count(hx_span s, int64_t seq_len)
+{
+    return s.doc ? s.n / s.doc : s.n > 0 ? (s.n - 1) / seq_len : 0;
+}
 
-int64_t hx_window_at(hx_span s, int64_t seq_len, int64_t index) { return s.at + index * seq_len; }
+int64_t hx_window_at(hx_span s, int64_t seq_len, int64_t index)
+{
+    return s.at + index * (s.doc ? s.doc : seq_len);
+}
 
 void hx_window_ids(const hx_text *t, int64_t at, int64_t seq_len, int32_t *out)
 {
     for (int64_t i = 0; i <= seq_len; i++)
-        out[i] = t->data[at + i];
+        out[i] = hx_text_token(t, at + i);
+}
+
+void hx_window_labels(const hx_text *t, int64_t at, int64_t seq_len, int32_t ignore, int32_t *out)
+{
+    for (int64_t i = 0; i <= seq_len; i++)
+        out[i] = !t->mask || t->mask[at + i] ? hx_text_token(t, at + i) : ignore;
 }

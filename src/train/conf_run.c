@@ -1,6 +1,7 @@
 // conf_run.c - sections of a run's configuration, their fields and rules.
 #include "conf_run.h"
 #include "../../runtime/file.h"
+#include "../data/set.h"
 #include "../optim/optim.h"
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@ static const hx_field device_fields[] = {
     F(device, precision, HX_STR, "auto", 0, 0, "auto | fp32 | bf16 | fp16"),
     { 0 } };
 static const hx_field data_fields[] = {
-    F(data, train, HX_STRS, NULL, 0, 0, "text files or directories, also .gz and .zst"),
+    F(data, train, HX_STRS, NULL, 0, 0, "text files or directories, also .gz and .zst; or sets made by `htxvk data`"),
     F(data, valid, HX_STRS, "[]", 0, 0, "files to validate on; empty: the second share of split"),
     F(data, test, HX_STRS, "[]", 0, 0, "files to test on; empty: the third share of split"),
     F(data, split, HX_REALS, "[0.9, 0.05, 0.05]", 0, 1,
@@ -203,6 +204,12 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
                 return HX_E_NOMEM;
     if (c->run.out[0] && !(c->run.out = hx_path_join(arena, dir, c->run.out)))
         return HX_E_NOMEM;
+    // what is planned depends on it; a set that is not there is found missing when it is read
+    if (c->data.train.n && hx_set_is(c->data.train.v[0])) {
+        hx_set_facts f;
+        HX_TRY(hx_set_facts_read(arena, c->data.train.v[0], &f));
+        c->data.masked = f.masked;
+    }
     return HX_OK;
 }
 

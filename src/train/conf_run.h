@@ -8,6 +8,7 @@ typedef struct hx_conf_data {
     hx_strs  train, valid, test;
     hx_reals split;
     const char *tokenizer, *order;
+    bool     masked;                       // derived: `train` is a set with a mask
 } hx_conf_data;
 typedef struct hx_conf_train {
     int64_t steps;

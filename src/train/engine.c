@@ -595,12 +595,13 @@ static int bad_param(const hx_params *ps, const char *arena)
 static hx_result find_bad(hx_engine *e, const int32_t *ids, char *arena, char *out, size_t size)
 {
     const hx_params *ps = e->net->params;
+    int64_t count = e->k.batch * e->k.tokens * (e->net->masked ? 2 : 1);
     HX_TRY(hx_engine_read(e, HX_PARAM, arena));
     int bad = bad_param(ps, arena);
     if (bad >= 0)
         snprintf(out, size, "%s", ps->list[bad].name);
     for (int64_t m = 0; m < e->k.accumulate && bad < 0; m++) {
-        HX_TRY(hx_pass_write(e->micro[0], ids + m * e->k.batch * e->k.tokens, 0));
+        HX_TRY(hx_pass_write(e->micro[0], ids + m * count, 0));
         HX_TRY(hx_pass_run(e->micro[0]));
         HX_TRY(hx_engine_read(e, HX_GRAD, arena));
         bad = bad_param(ps, arena);

@@ -13,9 +13,13 @@ typedef struct work {
     int32_t       *ids;
     void         (*tick)(void *user, int64_t done, int64_t all);
     void          *user;
-    int64_t        all;                    // predictions in total
+    int64_t        all, done;              // predictions in total and so far
+    int64_t        doc;                    // tokens of every document; 0: windows follow each other
     hx_evaluation *out;
 } work;
+
+// Tokens from window to window.
+static int64_t stride(const work *w, int64_t n) { return w->doc ? w->doc : n; }
 
 static double output_value(hx_pass *p, const char *name, hx_result *r)
 {
@@ -26,37 +30,54 @@ static double output_value(hx_pass *p, const char *name, hx_result *r)
     return v;
 }
 
-// Runs `batch` windows of n predictions, the first of them at byte `at`.
-static hx_result run_batch(const work *w, hx_pass *p, int64_t at, int64_t batch, int64_t n)
+// Windows and, where the net is masked, their labels; returns how many labels count.
+static int64_t put_windows(const work *w, int64_t at, int64_t batch, int64_t n)
 {
+    int64_t counted = batch * n, row = n + 1;
     for (int64_t i = 0; i < batch; i++)
-        hx_window_ids(w->text, at + i * n, n, w->ids + i * (n + 1));
+        hx_window_ids(w->text, at + i * stride(w, n), n, w->ids + i * row);
+    if (!w->net->masked)
+        return counted;
+    int32_t ignore = (int32_t)w->net->model->size(w->net->conf, "ignore_index"), *labels = w->ids + batch * row;
+    for (int64_t i = 0; i < batch; i++)
+        hx_window_labels(w->text, at + i * stride(w, n), n, ignore, labels + i * row);
+    for (int64_t i = 0; i < batch * row; i++)
+        counted -= i % row > 0 && labels[i] == ignore;
+    return counted;
+}
+
+// Runs `batch` windows of n predictions, the first of them at token `at`.
+static hx_result run_batch(work *w, hx_pass *p, int64_t at, int64_t batch, int64_t n)
+{
+    int64_t counted = put_windows(w, at, batch, n);
     HX_TRY(hx_pass_write(p, w->ids, 0));
     HX_TRY(hx_pass_run(p));
     hx_result r = HX_OK;
     double loss = output_value(p, "loss", &r);
     double ce = hx_pass_find(p, "ce_loss") < 0 ? loss : output_value(p, "ce_loss", &r);
     HX_TRY(r);
+    HX_TRY(hx_pass_score(p, &w->out->score));
     if (!isfinite(ce))
         return hx_fail(HX_E_NUMERIC,
-                       "the loss is not finite in the window at byte %lld [E-NUMERIC]",
+                       "the loss is not finite in the window at token %lld [E-NUMERIC]",
                        (long long)at);
-    double weight = (double)(batch * n);
+    double weight = (double)counted;
     w->out->ce += ce * weight;
     // the objective of a last, short window may not exist
     if (isfinite(loss)) {
         w->out->loss += loss * weight;
-        w->out->in_loss += batch * n;
+        w->out->in_loss += counted;
     }
-    w->out->tokens += batch * n;
+    w->out->tokens += counted;
+    w->done += batch * n;
     w->out->windows += batch;
     if (w->tick)
-        w->tick(w->user, w->out->tokens, w->all);
+        w->tick(w->user, w->done, w->all);
     return HX_OK;
 }
 
-// `count` runs of `batch` windows of n predictions from byte *at on, which moves on.
-static hx_result run_many(const work *w, int64_t count, int64_t batch, int64_t n, int64_t *at)
+// `count` runs of `batch` windows of n predictions from token *at on, which moves on.
+static hx_result run_many(work *w, int64_t count, int64_t batch, int64_t n, int64_t *at)
 {
     if (count < 1 || n < 1)
         return HX_OK;
@@ -66,7 +87,7 @@ static hx_result run_many(const work *w, int64_t count, int64_t batch, int64_t n
     hx_result r = hx_pass_bind(p, shared);
     for (int64_t i = 0; i < count && !r; i++) {
         r = run_batch(w, p, *at, batch, n);
-        *at += batch * n;
+        *at += batch * stride(w, n);
     }
     hx_pass_free(&p);
     return r;
@@ -79,16 +100,22 @@ hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const h
 {
     *out = (hx_evaluation){ .seq_len = seq_len };
     int64_t all = span.n - 1, whole = all / seq_len, rest = all % seq_len, ids = 0;
+    if (span.doc) {
+        HX_TRY(hx_span_check("evaluation", span, seq_len));
+        whole = span.n / span.doc;
+        rest = 0;
+        all = whole * seq_len;
+    }
     if (all < 1)
         return hx_fail(
             HX_E_INPUT,
-            "the text has %lld bytes; 2 are the least that can be evaluated [E-TEXT-SHORT]",
+            "the text has %lld tokens; 2 are the least that can be evaluated [E-TEXT-SHORT]",
             (long long)span.n);
     batch = hx_max(hx_min(batch, whole), 1);
-    if (!hx_mul(batch, seq_len + 1, &ids) || !hx_mul(ids, 4, &ids))
+    if (!hx_mul(batch, seq_len + 1, &ids) || !hx_mul(ids, net->masked ? 8 : 4, &ids))
         return hx_fail(HX_E_SHAPE, "a batch of %lld x %lld is too large [E-SIZE]", (long long)batch,
                        (long long)seq_len);
-    work w = { dev, net, params, text, malloc((size_t)ids), tick, user, all, out };
+    work w = { dev, net, params, text, malloc((size_t)ids), tick, user, all, 0, span.doc, out };
     if (!w.ids)
         return hx_fail(HX_E_NOMEM, "no memory for a batch of %lld bytes [E-NOMEM]", (long long)ids);
     int64_t at = span.at;
@@ -98,7 +125,7 @@ hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const h
     if (!r)
         r = run_many(&w, rest > 0, 1, rest, &at);
     free(w.ids);
-    out->ce /= (double)all;
+    out->ce = out->tokens ? out->ce / (double)out->tokens : 0;
     out->loss = out->in_loss ? out->loss / (double)out->in_loss : NAN;
     return r;
 }

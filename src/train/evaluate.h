@@ -5,11 +5,13 @@
 
 // Protocol: the text is cut into windows of seq_len predictions; each starts at the last byte of
 // the one before with an empty context, so that every byte but the first is predicted exactly once.
+// Documents of one length are windows of their own. With a mask only what it leaves counts.
 typedef struct hx_evaluation {
     int64_t seq_len, windows, tokens;      // tokens: how many were predicted
     double  ce;                            // mean cross entropy, nats per token
     double  loss;                          // mean optimised total, nats; NaN: it does not exist
     int64_t in_loss;                       // tokens of the windows where it exists
+    hx_score score;                        // where the net is masked
 } hx_evaluation;
 // `params` has the parameters. batch windows run at once. tick (may be NULL) hears of progress.
 // HX_E_INPUT: the span has fewer than two bytes. HX_E_NUMERIC: a loss is not finite.

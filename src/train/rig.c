@@ -42,6 +42,7 @@ hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *ou
     hx_result r = hx_net_init(&out->net, c->model, c->model_conf);
     out->net.frugal = c->train.recompute;
     out->net.smooth = c->train.label_smoothing;
+    out->net.masked = c->data.masked;
     if (!r)
         r = make_engine(dev, c, profile, out);
     if (!r && c->sample.every > 0)
@@ -65,7 +66,7 @@ static hx_result read_own(const hx_strs *paths, hx_corpus *out, int which)
     if (!paths->n)
         return HX_OK;
     HX_TRY(hx_text_read(paths, 0, &out->text[which]));
-    out->span[which] = (hx_span){ 0, out->text[which]->size };
+    out->span[which] = hx_text_whole(out->text[which]);
     return HX_OK;
 }
 
@@ -91,6 +92,22 @@ static hx_result split_train(const hx_run_conf *c, hx_corpus *out)
     return HX_OK;
 }
 
+// Tokens must be the model's, and labels that count must not be the one that it leaves out.
+static hx_result check_text(const hx_run_conf *c, const hx_text *t)
+{
+    HX_TRY(hx_text_check(t, c->model->size(c->model_conf, "num_tokens")));
+    if (c->data.masked != (t->mask != NULL))
+        return hx_fail(HX_E_INPUT, "'%s' is %smasked, data.train is%s: evaluate on the kind that is trained on "
+                       "[E-SET-MIXED]", t->part[0].path, t->mask ? "" : "not ", t->mask ? " not" : "");
+    int64_t ignore = c->model->size(c->model_conf, "ignore_index");
+    for (int64_t i = 0; t->mask && ignore >= 0 && i < t->size; i++)
+        if (t->mask[i] && hx_text_token(t, i) == ignore)
+            return hx_fail(HX_E_INPUT, "'%s': token %lld is an answer and the model's ignore_index, %lld; set "
+                           "model.ignore_index: -1 [E-SET-IGNORE]", t->part[0].path, (long long)i,
+                           (long long)ignore);
+    return HX_OK;
+}
+
 static hx_result read_all(const hx_run_conf *c, hx_corpus *out)
 {
     HX_TRY(read_own(&c->data.train, out, HX_TRAIN_TEXT));
@@ -99,10 +116,9 @@ static hx_result read_all(const hx_run_conf *c, hx_corpus *out)
     if (!out->text[HX_TRAIN_TEXT])
         return hx_fail(HX_E_INPUT, "data.train names no file [E-CONF-VALUE]");
     HX_TRY(split_train(c, out));
-    int64_t V = c->model->size(c->model_conf, "num_tokens");
     for (int i = 0; i < HX_N_TEXTS; i++)
         if (i == 0 || out->text[i] != out->text[0])
-            HX_TRY(hx_text_check(out->text[i], V));
+            HX_TRY(check_text(c, out->text[i]));
     HX_TRY(hx_span_check("train", out->span[HX_TRAIN_TEXT], c->train.seq_len));
     return c->eval.every > 0 ? hx_span_check("valid", out->span[HX_VALID_TEXT], c->train.seq_len)
                              : HX_OK;

@@ -24,7 +24,7 @@ struct hx_trainer {
     hx_rig                 rig;
     hx_corpus              corpus;
     hx_ckpt_state          state;          // as of the newest step whose result was taken
-    int32_t               *ids;            // one step's windows
+    int32_t               *ids;            // one step's windows, each batch followed by its labels if masked
     int64_t                sample0, step0; // index of the next sample at the step we began from
     double                 began, mark;    // times: of this process's training, of the last result
     double                 span_s;         // spent on steps since the last row
@@ -148,6 +148,17 @@ static int64_t step_samples(const hx_run_conf *c)
     return (int64_t)c->train.batch * c->train.accumulate;
 }
 
+// Window `i` of the batches in t->ids, from token `at` of a text.
+static void put_window(hx_trainer *t, int64_t i, const hx_text *text, int64_t at)
+{
+    const hx_run_conf *c = t->c;
+    int64_t T = c->train.seq_len, B = c->train.batch, batch = B * (T + 1);
+    int32_t *ids = t->ids + i / B * batch * (c->data.masked ? 2 : 1) + i % B * (T + 1);
+    hx_window_ids(text, at, T, ids);
+    if (c->data.masked)
+        hx_window_labels(text, at, T, (int32_t)c->model->size(c->model_conf, "ignore_index"), ids + batch);
+}
+
 // The windows of the step that follows `step` finished ones: a function of seed and index alone.
 static void fill_ids(hx_trainer *t, int64_t step)
 {
@@ -158,7 +169,7 @@ static void fill_ids(hx_trainer *t, int64_t step)
     for (int64_t i = 0; i < n; i++) {
         int64_t at = in_order ? hx_window_at(s, T, (first + i) % hx_window_count(s, T))
                               : hx_window_random(s, T, (uint64_t)c->run.seed, first + i);
-        hx_window_ids(t->corpus.text[HX_TRAIN_TEXT], at, T, t->ids + i * (T + 1));
+        put_window(t, i, t->corpus.text[HX_TRAIN_TEXT], at);
     }
 }
 
@@ -169,6 +180,26 @@ static void fill_ids(hx_trainer *t, int64_t step)
 static bool stopping(const hx_trainer *t)
 {
     return t->p->stop && *t->p->stop;
+}
+
+static void add_score(hx_score *sum, const hx_score *s)
+{
+    sum->labels += s->labels;
+    sum->right += s->right;
+    sum->rows += s->rows;
+    sum->rows_right += s->rows_right;
+}
+
+// Shares of labels and of documents that were met, for rows and for people; "" where there is no mask.
+static const char *accuracy(hx_trainer *t, const hx_score *s, hx_out *row)
+{
+    if (!s->labels)
+        return "";
+    double acc = (double)s->right / (double)s->labels, all = (double)s->rows_right / (double)s->rows;
+    put_number(row, "acc", acc);
+    put_number(row, "acc_all", all);
+    const char *text = hx_sprintf(t->arena, ", %.2f%% of labels and %.2f%% of documents right", 100 * acc, 100 * all);
+    return text ? text : "";
 }
 
 // Batches of validation windows, spread evenly over the split and always the same.
@@ -184,8 +215,7 @@ static hx_result evaluate(hx_trainer *t, hx_losses *out)
             return HX_E_STOPPED;
         for (int64_t i = 0; i < B; i++) {
             int64_t k = (b * B + i) * windows / used;
-            hx_window_ids(t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k), T,
-                          t->ids + i * (T + 1));
+            put_window(t, i, t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k));
         }
         hx_losses l;
         HX_TRY(hx_engine_eval(t->rig.engine, t->ids, NULL, &l));
@@ -193,6 +223,7 @@ static hx_result evaluate(hx_trainer *t, hx_losses *out)
         out->ce += l.ce / (double)batches;
         for (int i = 0; i < HX_MAX_OUTPUTS; i++)
             out->part[i] += l.part[i] / (double)batches;
+        add_score(&out->score, &l.score);
     }
     return HX_OK;
 }
@@ -235,12 +266,13 @@ static hx_result eval_now(hx_trainer *t)
     begin_row(t, &b, "eval");
     hx_out_add(&b, ", \"split\": \"valid\"");
     put_losses(t, &b, &l);
+    const char *right = accuracy(t, &l.score, &b);
     put_number(&b, "seconds", now() - start);
     HX_TRY(end_row(t, &b));
     put_loss_events(t, "valid", &l);
     note_best(t, l.loss);
-    say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte",
-        (long long)t->state.step, l.loss, l.ce / log(2));
+    say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte%s",
+        (long long)t->state.step, l.loss, l.ce / log(2), right);
     if (t->ended)
         say(t, HX_EVENT_NOTE, "step %lld  no better loss in %lld evaluations, the best was %.4f at "
             "step %lld: training ends", (long long)t->state.step, (long long)t->state.stale,
@@ -757,7 +789,8 @@ static hx_result init(hx_trainer *t)
     const hx_run_conf *c = t->c;
     HX_TRY(hx_corpus_read(c, &t->corpus));
     HX_TRY(hx_rig_new(t->dev, c, c->trace != NULL, &t->rig));
-    t->ids = hx_new(t->arena, int32_t, step_samples(c) * ((int64_t)c->train.seq_len + 1));
+    t->ids = hx_new(t->arena, int32_t,
+                    step_samples(c) * ((int64_t)c->train.seq_len + 1) * (c->data.masked ? 2 : 1));
     return t->ids ? HX_OK : HX_E_NOMEM;
 }
 
