@@ -1,13 +1,16 @@
 // band.c - the query itself and the w tokens before it: w + 1 keys.
 #include "../ops/attention.h"
 
-static bool band_sees(int64_t i, int64_t j, const attn_attrs *a)
+static bool band_sees(int64_t i, int64_t j, int64_t first, int64_t n, const attn_attrs *a)
 {
+    (void)first; (void)n;
     return j <= i && i - j <= a->w;
 }
 
-static void band_keys(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi)
+static void band_keys(int64_t i, int64_t first, int64_t n, const attn_attrs *a, int64_t *lo,
+                      int64_t *hi)
 {
+    (void)first;
     *lo = hx_min(hx_max(i - a->w, 0), n);
     *hi = hx_min(i + 1, n);
 }

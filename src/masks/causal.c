@@ -1,15 +1,16 @@
 // causal.c - every token up to and including the query: all of a memory that came before.
 #include "../ops/attention.h"
 
-static bool causal_sees(int64_t i, int64_t j, const attn_attrs *a)
+static bool causal_sees(int64_t i, int64_t j, int64_t first, int64_t n, const attn_attrs *a)
 {
-    (void)a;
+    (void)first; (void)n; (void)a;
     return j <= i;
 }
 
-static void causal_keys(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi)
+static void causal_keys(int64_t i, int64_t first, int64_t n, const attn_attrs *a, int64_t *lo,
+                        int64_t *hi)
 {
-    (void)a;
+    (void)first; (void)a;
     *lo = 0;
     *hi = hx_min(i + 1, n);
 }

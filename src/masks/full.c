@@ -1,15 +1,16 @@
 // full.c - every key, as in cross attention: positions have no meaning.
 #include "../ops/attention.h"
 
-static bool full_sees(int64_t i, int64_t j, const attn_attrs *a)
+static bool full_sees(int64_t i, int64_t j, int64_t first, int64_t n, const attn_attrs *a)
 {
-    (void)i; (void)j; (void)a;
+    (void)i; (void)j; (void)first; (void)n; (void)a;
     return true;
 }
 
-static void full_keys(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi)
+static void full_keys(int64_t i, int64_t first, int64_t n, const attn_attrs *a, int64_t *lo,
+                      int64_t *hi)
 {
-    (void)i; (void)a;
+    (void)i; (void)first; (void)a;
     *lo = 0;
     *hi = n;
 }

@@ -48,7 +48,7 @@ bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int
     if (!most) return true;
     // the last query of a class sees the most; the first key that is not older than all queries is
     // seen by the most, in every head that shares it
-    rule->keys(n - 1, n, a, &lo, &hi);
+    rule->keys(n - 1, first, n, a, &lo, &hi);
     if (hi - lo > most) return false;
     rule->queries(hx_max(first, 0), first, n, a, &lo, &hi);
     return (hi - lo) * a->share <= most;
@@ -68,8 +68,9 @@ static walk walk_of(const hx_ref *r)
 static bool sees(const attn_rule *rule, const walk *w, const real *gone, int64_t t, int64_t u)
 {
     int64_t A = w->a->axial;
+    int64_t first = (w->M - w->N) / A, n = hx_ceil_div(w->M - t % A, A);
     return t % A == u % A && (!gone || (real)(u / A) >= gone[u % A])
-           && rule->sees(t / A + (w->M - w->N) / A, u / A, w->a);
+           && rule->sees(t / A + first, u / A, first, n, w->a);
 }
 
 static const real *gone_of(const walk *w, int arg, int64_t b)
@@ -256,5 +257,11 @@ hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial)
 {
     return attention(&hx_op_attn_full, (attn_attrs){ heads, axial, 0, share_of(q, k) }, q, k, v,
+                     HX_NONE);
+}
+
+hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots)
+{
+    return attention(&hx_op_attn_slots, (attn_attrs){ heads, axial, slots, share_of(q, k) }, q, k, v,
                      HX_NONE);
 }

@@ -17,8 +17,9 @@ enum { ATTN_B, ATTN_N, ATTN_D, ATTN_M };   // dims of every operator: batch, que
 // gone[b,r]: so many of the oldest keys of class r are not there, as if the memory were that much
 // shorter: the result has the same bits. Left out: none.
 typedef struct attn_rule {
-    bool (*sees)(int64_t i, int64_t j, const attn_attrs *a);
-    void (*keys)(int64_t i, int64_t n, const attn_attrs *a, int64_t *lo, int64_t *hi);
+    bool (*sees)(int64_t i, int64_t j, int64_t first, int64_t n, const attn_attrs *a);
+    void (*keys)(int64_t i, int64_t first, int64_t n, const attn_attrs *a, int64_t *lo,
+                 int64_t *hi);
     void (*queries)(int64_t j, int64_t first, int64_t n, const attn_attrs *a, int64_t *lo,
                     int64_t *hi);
 } attn_rule;
@@ -40,7 +41,8 @@ const char *attn_wrong_past(const int64_t *dim, const void *attrs);  // no query
 bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
                int64_t most);
 extern const hx_field attn_fields[];
-extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_full, hx_op_attn_delta;
+extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_full, hx_op_attn_slots;
+extern const hx_op hx_op_attn_delta;
 extern const hx_op hx_op_rotary;
 
 // Samples of every rule: one token, tiles not full, classes of unequal length, windows beside

@@ -105,7 +105,7 @@ static int64_t class_of(int64_t T, int64_t r, int64_t axial)
 static void range_of(const job *w, const tile *t, int64_t i, int64_t *lo, int64_t *hi)
 {
     if (!w->keys) {
-        w->rule->keys(i + t->off, t->nk, t->a, lo, hi);
+        w->rule->keys(i + t->off, t->off, t->nk, t->a, lo, hi);
         *lo = hx_max(*lo, t->gone);
         *hi = hx_max(*hi, *lo);
         return;

@@ -43,3 +43,11 @@ HX_INLINE float hx_exp_f(float z)
     memcpy(&scale, &bits, 4);
     return p * scale;
 }
+
+// tanh without overflow, and without cancellation near 0
+HX_INLINE float hx_tanh_f(float x)
+{
+    float m = x < 0 ? -x : x, e = hx_exp_f(-2 * m), t = (1 - e) / (1 + e), s = x * x;
+    float near = x * (1 - s * (0.33333333f - s * (0.13333333f - s * 0.053968254f)));
+    return m < 0.1f ? near : x < 0 ? -t : t;
+}

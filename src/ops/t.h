@@ -26,6 +26,7 @@ hx_t t_sum(hx_t x);                        // all elements -> [1], in a fixed tr
 hx_t t_rmsnorm(hx_t x, hx_t g, int shift);             // s / max(|s|, 1e-12) sqrt(D) g;  x[B,T,D] g[D]
 hx_t t_layernorm(hx_t x, hx_t g, hx_t b, int shift);   // (s-mean)/sqrt(var+1e-5) g + b;  b may be NONE
 hx_t t_shift(hx_t x, int shift);                       // the shift alone
+hx_t t_rmsnorm_eps(hx_t x, hx_t g, float eps);         // x / sqrt(mean x^2 + eps) g;  x[B,T,D] g[D]
 
 // ---- tokens ------------------------------------------------------------------------------
 hx_t t_embedding(hx_t ids, hx_t e, int64_t take);      // ids#[B,N] e[V,D] -> [B,take,D], first `take` tokens
@@ -58,6 +59,12 @@ hx_t t_log_softmax(hx_t z, hx_t c);
 hx_t t_geglu(hx_t x);                      // x[..,:C] gelu(x[..,C:]);  x[..,2C] -> [..,C]
 // f z + (1-f) s with f = sigmoid b;  z,s[..,C] b[C]
 hx_t t_ema(hx_t z, hx_t s, hx_t b);
+hx_t t_tanh_affine(hx_t z, hx_t s, hx_t a);            // s tanh z + a;  z[R,C] s,a[C]
+// Mixing S streams of R tokens by weights of each token: y[r,t] = sum_s w[r,s,t] x[r,s];
+// x[R,S,D] w[R,S,T] -> [R,T,D]
+hx_t t_hyper_in(hx_t x, hx_t w);
+// the opposite: y[r,s] = c[r,s] + sum_t w[r,s,t] x[r,t];  x[R,T,D] w[R,S,T] c[R,S,D]|NONE
+hx_t t_hyper_out(hx_t x, hx_t w, hx_t c);
 // a f x with f = sigmoid g, one for C/G neighbouring channels; rest: f = 1 - sigmoid g;  x[..,C] g[..,G]
 hx_t t_gate(hx_t x, hx_t g, float a, bool rest);
 // GRU: (1-z) n + z x, z = sigmoid(i_z + h_z), n = tanh(i_n + r h_n), r = sigmoid(i_r + h_r);
@@ -107,6 +114,9 @@ hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 typedef struct hx_rel { int32_t heads, band, read, write; bool cache; } hx_rel;
 hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, hx_t gone,
                      const hx_rel *how);
+// causal, but the first and the last `slots` queries of a residue class are memory: everyone sees the
+// first and what is older, the last see all
+hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots);
 
 // ---- what earlier steps leave: age[b] is how many tokens of its document row b has been through ----
 // y[a,b] = old[a,b] where age[b] > 0, else init[a,b]; HX_NONE: 0. age#[B] old,init[A,B,C]. States in
