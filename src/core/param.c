@@ -87,6 +87,14 @@ hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, cons
     return h;
 }
 
+void hx_param_start(hx_params *ps, hx_p p, const float *values)
+{
+    if (!p)
+        return;
+    ps->list[p - 1].init = HX_INIT_VALUES;
+    ps->list[p - 1].values = values;
+}
+
 hx_p hx_param_fixed(hx_params *ps, double value, int rank, const int64_t *shape, const char *fmt, ...)
 {
     va_list ap;
@@ -169,8 +177,9 @@ void hx_param_init(const hx_param *p, uint64_t seed, float *out)
     int64_t row = p->init == HX_INIT_NORMAL_ROW ? p->shape[p->rank - 1] : INT64_MAX;
     philox4x32_key_t key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
     for (int64_t i = 0; i < p->elems; i++) {
-        if (p->init == HX_INIT_CONST || p->init == HX_INIT_TABLE) {
-            out[i] = p->init == HX_INIT_CONST ? (float)p->scale : p->table[i];
+        if (p->init == HX_INIT_CONST || p->init == HX_INIT_TABLE || p->init == HX_INIT_VALUES) {
+            out[i] = p->init == HX_INIT_CONST ? (float)p->scale
+                     : p->init == HX_INIT_TABLE ? p->table[i] : p->values[i];
             continue;
         }
         int64_t at = i % row;

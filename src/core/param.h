@@ -11,7 +11,7 @@ typedef int hx_p;
 // NEAR_ONE: 1 + normal; NORMAL_ROW: one normal row, the same everywhere.
 typedef enum {
     HX_INIT_NORMAL, HX_INIT_UNIFORM, HX_INIT_CONST, HX_INIT_TABLE, HX_INIT_NEAR_ONE,
-    HX_INIT_NORMAL_ROW
+    HX_INIT_NORMAL_ROW, HX_INIT_VALUES
 } hx_init_kind;
 typedef struct hx_param {
     const char  *name;
@@ -22,6 +22,7 @@ typedef struct hx_param {
     hx_init_kind init;
     double       scale;                    // standard deviation, half width, or value
     const float *table;                    // HX_INIT_TABLE: the values of a buffer
+    const float *values;                   // HX_INIT_VALUES: what training starts from
     bool         buffer;                   // saved and loaded, never trained
     hx_p         same;                     // a second name of this parameter; 0: its own
 } hx_param;
@@ -40,6 +41,8 @@ void       hx_params_free(hx_params **p);
 // Adds a trained parameter; the name is made from the format.
 hx_p hx_param_add(hx_params *ps, hx_init_kind init, double scale, int rank, const int64_t *shape,
                   const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+// Makes a trained parameter start from these values, which must live as long as ps. p may be 0.
+void hx_param_start(hx_params *ps, hx_p p, const float *values);
 // Adds a buffer: a fixed table that only files see.
 void hx_param_buffer(hx_params *ps, const float *table, int64_t n, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
