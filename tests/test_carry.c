@@ -14,6 +14,14 @@ static const char *const models[] = {
     " \"heads\": 2, \"max_seq_len\": 8, \"block_width\": 4, \"use_compressed_mem\": true,"
     " \"compressed_mem_factor\": 2, \"recurrent_layers\": [2, 3], \"read_recurrent_layers\": [1, 3]"
     " EXTRA}",
+    "{\"model\": \"transformer_xl\", \"n_token\": 40, \"d_model\": 24, \"n_layer\": 2, \"d_head\": 8,"
+    " \"n_head\": 3, \"d_inner\": 20, \"tgt_len\": 8, \"mem_len\": 21 EXTRA}",
+    "{\"model\": \"transformer_xl\", \"n_token\": 40, \"d_model\": 16, \"n_layer\": 2, \"d_head\": 8,"
+    " \"n_head\": 2, \"d_inner\": 20, \"tgt_len\": 8, \"mem_len\": 5, \"same_length\": true,"
+    " \"pre_lnorm\": true, \"clamp_len\": 9, \"cutoffs\": [12, 30], \"div_val\": 2 EXTRA}",
+    "{\"model\": \"rmt_transformer_xl\", \"n_token\": 40, \"d_model\": 16, \"n_layer\": 2,"
+    " \"d_head\": 8, \"n_head\": 2, \"d_inner\": 20, \"tgt_len\": 8, \"mem_len\": 19,"
+    " \"num_mem_tokens\": 3, \"read_mem_from_cache\": true EXTRA}",
 };
 static const char *const devices[] = { "host", "name:llvmpipe" };
 

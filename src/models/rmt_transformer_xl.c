@@ -49,11 +49,22 @@ static hx_t segment(xl_run *r, int64_t from, int64_t n, hx_t *memory)
     return part[1];
 }
 
+// What the step before wrote in rows whose document goes on, else the initial memory.
+static hx_t begin(xl_run *r)
+{
+    int64_t m = r->k->num_mem_tokens, shape[3] = { m, r->B, r->k->d_model };
+    hx_t memory = m ? first_memory(r) : HX_NONE;
+    xl_take_over(r, (int)(r->k->mem_at_end ? 2 * m : m));
+    if (!m || !r->g->carries)
+        return memory;
+    return t_flat(t_renew(r->g->age, hx_carry(r->g, "memory", 3, shape), xl_by_time(r, memory)));
+}
+
 static void segments(xl_run *r, int64_t T)
 {
     hx_graph *g = r->g;
     int64_t L = r->k->tgt_len, m = r->k->num_mem_tokens;
-    hx_t memory = m ? first_memory(r) : HX_NONE;
+    hx_t memory = begin(r);
     for (int64_t s = 0; s * L < T; s++) {
         int64_t n = hx_min(L, T - s * L);
         hx_t e = segment(r, s * L, n, &memory);
@@ -68,6 +79,9 @@ static void segments(xl_run *r, int64_t T)
         if (m && !r->k->live_memory)
             memory = hx_detach(memory);
     }
+    if (m && g->carries)
+        hx_carry_out(g, "memory", xl_by_time(r, memory));
+    xl_hand_over(r);
     hx_output(g, "loss", g->loss);
 }
 

@@ -26,6 +26,7 @@ static void segments(xl_run *r, int64_t T)
 {
     hx_graph *g = r->g;
     int64_t L = r->k->tgt_len;
+    xl_take_over(r, 0);
     for (int64_t s = 0; s * L < T; s++) {
         int64_t n = hx_min(L, T - s * L);
         hx_t e = segment(r, s * L, n);
@@ -37,6 +38,7 @@ static void segments(xl_run *r, int64_t T)
         xl_name(r, "logprob", s, -1, xl_by_batch(r, xl_log_probs(r, e)));
         xl_show_caches(r, s);
     }
+    xl_hand_over(r);
     hx_output(g, "loss", g->loss);
 }
 

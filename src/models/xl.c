@@ -183,7 +183,61 @@ xl_run *xl_start(const xl_conf *k, const xl_params *m, hx_graph *g)
         return NULL;
     }
     *r = (xl_run){ .k = k, .m = m, .g = g, .B = g->batch };
+    if (g->purpose != HX_FOR_LOSS || g->learns || !(k->eval_tgt_len || k->eval_mem_len))
+        return r;
+    xl_conf *eval = hx_new(g->tape->arena, xl_conf, 1);
+    if (!eval) {
+        hx_tape_fail(g->tape, HX_E_NOMEM, "%s", hx_last_message());
+        return NULL;
+    }
+    *eval = *k;
+    eval->tgt_len = k->eval_tgt_len ? k->eval_tgt_len : k->tgt_len;
+    eval->mem_len = k->eval_mem_len ? k->eval_mem_len : k->mem_len;
+    r->k = eval;
     return r;
+}
+
+// ---- caches from step to step ----------------------------------------------------------------
+
+static const char *cache_name(xl_run *r, int l)
+{
+    const char *name = hx_sprintf(r->g->tape->arena, "mems.%d", l);
+    return name ? name : "mems";
+}
+
+// how many rows of the caches are not there yet
+static void count_gone(xl_run *r)
+{
+    int64_t L = r->k->tgt_len, rows = L + r->slots;
+    bool full = r->past / L * rows >= r->k->mem_len;
+    r->gone = !r->g->carries || !r->k->mem_len || full ? HX_NONE
+            : t_gone(r->g->age, HX_NONE, r->k->mem_len, r->past, L, rows);
+}
+
+void xl_take_over(xl_run *r, int slots)
+{
+    const xl_conf *k = r->k;
+    int64_t T = r->g->tokens - 1;
+    r->slots = slots;
+    if (!r->g->carries)
+        return;
+    if (k->ext_len || T % k->tgt_len) {
+        hx_tape_fail(r->g->tape, HX_E_INPUT, k->ext_len ? "model.ext_len must be 0 where caches go from "
+            "step to step [E-SEGMENT]" : "train.seq_len: %lld is no multiple of the %d tokens of a segment, as "
+            "it must be where caches go from step to step [E-SEGMENT]", (long long)T, k->tgt_len);
+        return;
+    }
+    int64_t shape[3] = { k->mem_len, r->B, k->d_model };
+    for (int l = 0; l < k->n_layer && k->mem_len; l++)
+        r->mem[l] = t_flat(hx_carry(r->g, cache_name(r, l), 3, shape));
+    r->mlen = k->mem_len;
+    count_gone(r);
+}
+
+void xl_hand_over(xl_run *r)
+{
+    for (int l = 0; l < r->k->n_layer && r->k->mem_len && r->g->carries; l++)
+        hx_carry_out(r->g, cache_name(r, l), xl_by_time(r, r->mem[l]));
 }
 
 // rows of the table; ids < 0 give zeros.  ids#[n] -> [n, width]
@@ -317,9 +371,13 @@ static void renew_caches(xl_run *r, const hx_t *hid)
     const xl_conf *k = r->k;
     int64_t q = hx_rows(hid[0]) / r->B, end = q + hx_max(0, r->mlen - k->ext_len);
     int64_t from = hx_max(0, end - k->mem_len);
-    for (int l = 0; l <= k->n_layer && k->mem_len; l++)
+    // nothing reads what the last layer gave, but the reference returns it
+    int count = k->n_layer + !r->g->carries;
+    for (int l = 0; l < count && k->mem_len; l++)
         r->mem[l] = hx_detach(stretch(r, r->mlen ? r->mem[l] : HX_NONE, hid[l], from, end));
     r->mlen = k->mem_len ? end - from : 0;
+    r->past += q - r->slots;
+    count_gone(r);
 }
 
 hx_t xl_layers(xl_run *r, hx_t x, int read, int write)

@@ -12,7 +12,7 @@ enum { XL_MAX_LAYERS = 256, XL_MAX_PARTS = HX_MAX_LIST + 1 };
 
 typedef struct xl_conf {
     int32_t n_token, n_layer, n_head, d_model, d_head, d_inner, div_val, tgt_len, ext_len, mem_len;
-    int32_t attn_type, clamp_len, sample_softmax;
+    int32_t attn_type, clamp_len, sample_softmax, eval_tgt_len, eval_mem_len;
     double  dropout, dropatt;
     bool    tie_weight, pre_lnorm, adapt_inp, same_length;
     hx_ints d_embed, cutoffs, tie_projs;
@@ -49,7 +49,10 @@ typedef struct xl_conf {
     XL_F(BOOL, same_length, "false", 0, 0, "every query sees mem_len keys")                      \
     XL_F(I32,  attn_type, "0", 0, 3, "0: relative; others are not supported")                    \
     XL_F(I32,  clamp_len, "-1", -1, 1 << 24, "largest distance told apart; <= 0: none")          \
-    XL_F(I32,  sample_softmax, "-1", -1, 1 << 24, "not supported: -1")
+    XL_F(I32,  sample_softmax, "-1", -1, 1 << 24, "not supported: -1")                           \
+    /* of its training script */                                                                 \
+    XL_F(I32,  eval_tgt_len, "0", 0, 1 << 22, "tgt_len in evaluations; 0: the same")             \
+    XL_F(I32,  eval_mem_len, "0", 0, 1 << 22, "mem_len in evaluations; 0: the same")
 
 typedef struct { hx_p g, b; } xl_norm;
 typedef struct {
@@ -67,7 +70,7 @@ typedef struct xl_params {
 hx_result xl_check(xl_conf *k);
 xl_params *xl_declare(const xl_conf *k, hx_params *ps);
 
-// A segment: how many of its rows are slots of the recurrent memory, before and behind the tokens.
+// A graph under construction, segment after segment.
 typedef struct xl_run {
     const xl_conf   *k;
     const xl_params *m;
@@ -76,6 +79,7 @@ typedef struct xl_run {
     int64_t   mlen;                        // rows of each cache, over B
     hx_t      mem[XL_MAX_LAYERS + 1];      // caches [mlen*B, D] of each layer's input and the output
     hx_t      gone;                        // how many of their rows are not there yet, or NONE
+    int64_t   past, slots;                 // tokens of this graph so far; rows of a segment beside them
     int64_t   r_rows;                      // of r; 0: not made yet
     hx_t      r[XL_MAX_LAYERS];            // position keys of each layer [r_rows, H*K]
     hx_t      qkv[XL_MAX_LAYERS][2];       // weights of queries; of keys and values
@@ -84,11 +88,16 @@ typedef struct xl_run {
 
 xl_run *xl_start(const xl_conf *k, const xl_params *m, hx_graph *g);
 hx_t xl_embed(xl_run *r, hx_t ids);        // ids#[n] -> [n, D]
-// x[q*B, D] through all layers -> [q*B, D]; the caches follow.  read, write: slots, 0 with a band
+// x[q*B, D] through all layers -> [q*B, D]; the caches follow. The first `read` and last `write`
+// tokens are slots.
 hx_t xl_layers(xl_run *r, hx_t x, int read, int write);
 // Part of the loss of the rows of e, in the order of time, and labels#[n] of g->labels.
 hx_t xl_loss(xl_run *r, hx_t e, hx_t labels);
 hx_t xl_log_probs(xl_run *r, hx_t e);      // e[n,D] -> [n,V]
+// What the step before left becomes the caches, and they what the next one gets; where nothing is
+// carried they begin empty. slots: rows of a segment beside its tokens.
+void xl_take_over(xl_run *r, int slots);
+void xl_hand_over(xl_run *r);
 void xl_name(xl_run *r, const char *what, int64_t s, int i, hx_t x);   // "what.s" or "what.s.i"
 hx_t xl_by_time(const xl_run *r, hx_t x);  // [n*B,C] -> [n,B,C]
 hx_t xl_by_batch(const xl_run *r, hx_t x); // [n*B,C] in the order of time -> [B,n,C]
