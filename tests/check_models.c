@@ -69,6 +69,13 @@ static const small cases[] = {
                         "add_write_to_next_write_mem=true next_write_mem_stop_grad=false ignore_index=4", 1, 9 },
     { "rmt_lucidrains", "num_tokens=9 dim=4 depth=1 num_memory_tokens=1 seq_len=3 dim_head=4 heads=1 "
                         "memory_not_causal=false num_residual_streams=2 emb_gradient_frac=1", 1, 8 },
+    // without a memory that reaches further, nothing compresses and the last layer's memory is not read
+    { "compressive", "num_tokens=9 dim=8 seq_len=8 depth=2 heads=2 cmem_ratio=2", 2, 9, 4 },
+    { "compressive", "num_tokens=9 dim=8 seq_len=12 depth=1 heads=1 emb_dim=5 mogrify_gru=true ff_glu=true", 1, 12, 2 },
+    { "compressive", "num_tokens=9 dim=6 seq_len=4 depth=2 heads=1 mem_len=6 cmem_len=4 cmem_ratio=3 "
+                     "gru_gated_residual=false enhanced_recurrence=false", 1, 27 },
+    { "compressive", "num_tokens=9 dim=6 seq_len=4 depth=3 heads=2 cmem_len=1 cmem_ratio=4 memory_layers=[3,1]", 2, 24 },
+    { "compressive", "num_tokens=9 dim=6 seq_len=5 depth=2 heads=1 cmem_ratio=4 ff_glu=true", 1, 33 },
 };
 
 typedef struct {
@@ -369,8 +376,77 @@ static void glass_reach(int which, int n, set *out)
     }
 }
 
+// Compressive Transformers: S tokens of a segment, memories of M and of C, f tokens compressed into
+// one; which memory is a layer's (-1: none); whether memories wander to the layer below.
+typedef struct { int depth, S, M, C, f, L, slot[3]; bool roll; } packer;
+static packer packer_of(const char *conf)
+{
+    static const struct { const char *conf; packer p; } all[] = {
+        { "seq_len=8 depth=2", { 2, 8, 8, 4, 2, 2, { 0, 1 }, true } },
+        { "seq_len=12 depth=1", { 1, 12, 12, 3, 4, 1, { 0 }, true } },
+        { "seq_len=4 depth=2", { 2, 4, 6, 4, 3, 2, { 0, 1 }, false } },
+        { "seq_len=4 depth=3", { 3, 4, 4, 1, 4, 2, { 0, -1, 1 }, true } },
+        { "seq_len=5 depth=2", { 2, 5, 5, 1, 4, 2, { 0, 1 }, true } },
+    };
+    int i = 0;
+    while (!strstr(conf, all[i].conf)) ck_assert_int_lt(++i, HX_COUNT(all));
+    return all[i].p;
+}
+
+static void take_in(const packer *q, past *p, int l, const set *x)
+{
+    for (int j = 0; j < q->S; j++) p->raw[l][p->n[l]++] = x[j];
+    int old = p->n[l] - q->M, pad = old > 0 ? old % q->f : 0;
+    for (int w = 0; w < (old + pad) / q->f && old > 0; w++) {
+        set all = 0;
+        for (int i = w * q->f - pad; i < (w + 1) * q->f - pad; i++)
+            all |= i < 0 ? 0 : p->raw[l][i];
+        p->packed[l][p->m[l]++] = all;
+    }
+    for (; p->m[l] > q->C; p->m[l]--)
+        memmove(p->packed[l], p->packed[l] + 1, sizeof(set) * (size_t)(p->m[l] - 1));
+    for (; p->n[l] > q->M; p->n[l]--)
+        memmove(p->raw[l], p->raw[l] + 1, sizeof(set) * (size_t)(p->n[l] - 1));
+}
+
+static void packer_reach(const packer *q, int n, set *out)
+{
+    past p = {0};
+    for (int at = 0, size; at < n; at += size) {
+        size = (int)hx_min(q->S, n - at);
+        set x[MAX_N];
+        past was = p;
+        for (int l = 0; l < q->L && q->roll; l++) {
+            int from = (l + 1) % q->L;
+            memcpy(p.raw[l], was.raw[from], sizeof *p.raw);
+            memcpy(p.packed[l], was.packed[from], sizeof *p.packed);
+            p.n[l] = was.n[from];
+            p.m[l] = was.m[from];
+        }
+        for (int j = 0; j < size; j++)
+            x[j] = 1u << (at + j);
+        for (int l = 0; l < q->depth; l++) {
+            int k = q->slot[l];
+            set before = 0, y[MAX_N];
+            for (int j = 0; k >= 0 && j < p.n[k]; j++) before |= p.raw[k][j];
+            for (int j = 0; k >= 0 && j < p.m[k]; j++) before |= p.packed[k][j];
+            for (int j = 0; j < size; j++)
+                y[j] = before |= x[j];
+            if (k >= 0 && size == q->S)
+                take_in(q, &p, k, x);
+            memcpy(x, y, sizeof(set) * (size_t)size);
+        }
+        memcpy(out + at, x, sizeof(set) * (size_t)size);
+    }
+}
+
 static void want_reach(int which, int n, set *out)
 {
+    if (!strcmp(cases[which].model, "compressive")) {
+        packer q = packer_of(cases[which].conf);
+        packer_reach(&q, n, out);
+        return;
+    }
     // a memory that keeps something of all that was
     if (!strcmp(cases[which].model, "infini") || !strncmp(cases[which].model, "rmt", 3)) {
         for (int p = 0; p < n; p++)

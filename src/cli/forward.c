@@ -35,7 +35,7 @@ typedef struct work {
     int32_t  *ids;
     hx_given  given[HX_MAX_GIVEN];         // inputs beside ids, and their values
     void     *values[HX_MAX_GIVEN];
-    char     *params, *grads;              // host arenas, params->bytes each
+    char     *params, *grads, *aux;        // host arenas, params->bytes each
     int64_t   batch, tokens;
 } work;
 
@@ -53,6 +53,29 @@ static bool is_input(const work *w, const char *name)
         if (!strcmp(w->kase.inputs.v[i], name))
             return true;
     return false;
+}
+
+// Tensors "aux_grad.NAME" are gradients of the output "aux_loss".
+static const char aux_word[] = "aux_grad.";
+static const hx_param *aux_param(const work *w, const char *name)
+{
+    size_t n = sizeof aux_word - 1;
+    const hx_param *p = strncmp(name, aux_word, n) ? NULL : hx_param_find(w->net.params, name + n);
+    return p && !p->buffer ? p : NULL;
+}
+
+static bool wants_aux(const work *w)
+{
+    for (int i = 0; i < w->io->n; i++)
+        if (aux_param(w, w->io->t[i].name))
+            return hx_pass_find(w->pass, "aux_loss") >= 0;
+    return false;
+}
+
+// A tensor without elements has no value that could be computed: a memory that nothing is in yet.
+static bool is_nothing(const work *w, const hx_st_tensor *t)
+{
+    return t->elems == 0 && !is_input(w, t->name) && hx_pass_find(w->pass, t->name) < 0;
 }
 
 static hx_result find_input(work *w, const char *name, const hx_st_tensor **t)
@@ -136,7 +159,7 @@ static hx_result check_names(const work *w)
     for (int i = 0; i < w->io->n; i++) {
         const hx_st_tensor *t = &w->io->t[i];
         const char *shown = hx_printable(w->arena, t->name);
-        if (is_input(w, t->name))
+        if (is_input(w, t->name) || is_nothing(w, t) || (wants_aux(w) && aux_param(w, t->name)))
             continue;
         if (!strncmp(t->name, "grad.", 5)) {
             const hx_param *p = hx_param_find(w->net.params, t->name + 5);
@@ -163,26 +186,55 @@ static hx_result check_names(const work *w)
     return HX_OK;
 }
 
-static hx_result compute(work *w, bool grad)
+// Runs a pass on the inputs; its gradients, if wanted, go to a new host array.
+static hx_result run_pass(work *w, hx_pass *p, char **grads)
 {
     int64_t bytes = w->net.params->bytes;
-    HX_TRY(hx_pass_bind(w->pass, NULL));
-    HX_TRY(hx_memory_write(w->pass->mem[HX_PARAM], 0, w->params, bytes));
-    HX_TRY(hx_pass_write(w->pass, w->ids, 0));
+    HX_TRY(hx_pass_bind(p, NULL));
+    HX_TRY(hx_memory_write(p->mem[HX_PARAM], 0, w->params, bytes));
+    HX_TRY(hx_pass_write(p, w->ids, 0));
     for (int i = 0; i < w->net.n_given; i++)
-        HX_TRY(hx_pass_write_given(w->pass, i, w->values[i]));
-    HX_TRY(hx_pass_run(w->pass));
-    if (!grad)
+        HX_TRY(hx_pass_write_given(p, i, w->values[i]));
+    HX_TRY(hx_pass_run(p));
+    if (!grads)
         return HX_OK;
-    HX_TRY(host_array(w, bytes, &w->grads));
-    return hx_memory_read(w->pass->mem[HX_GRAD], 0, w->grads, bytes);
+    HX_TRY(host_array(w, bytes, grads));
+    return hx_memory_read(p->mem[HX_GRAD], 0, *grads, bytes);
+}
+
+static hx_result compute(work *w, bool grad)
+{
+    HX_TRY(run_pass(w, w->pass, grad ? &w->grads : NULL));
+    if (!grad || !wants_aux(w))
+        return HX_OK;
+    hx_pass *p;
+    w->net.of = "aux_loss";
+    HX_TRY(hx_pass_new(w->dev, &w->net, HX_FOR_PARITY, w->batch, w->tokens, HX_PASS_WRITE_GRADS, &p));
+    hx_result r = run_pass(w, p, &w->aux);
+    hx_pass_free(&p);
+    return r;
+}
+
+// Tensors of the input file that are made here and are no outputs of the pass.
+static int add_further(work *w, hx_st_item *item)
+{
+    int n = 0;
+    for (int i = 0; i < w->io->n; i++) {
+        const hx_st_tensor *t = &w->io->t[i];
+        const hx_param *p = w->aux ? aux_param(w, t->name) : NULL;
+        if (p)
+            item[n++] = (hx_st_item){ t->name, HX_ST_F32, p->rank, p->shape, w->aux + p->at };
+        else if (is_nothing(w, t))
+            item[n++] = (hx_st_item){ t->name, HX_ST_F32, t->rank, t->shape, w->params };
+    }
+    return n;
 }
 
 static hx_result write_outputs(work *w, const char *path)
 {
     const hx_params *ps = w->net.params;
     const hx_graph *g = w->pass->graph;
-    hx_st_item *item = hx_new(w->arena, hx_st_item, g->n_output + ps->n);
+    hx_st_item *item = hx_new(w->arena, hx_st_item, g->n_output + ps->n + w->io->n);
     if (!item)
         return HX_E_NOMEM;
     int n = 0;
@@ -201,6 +253,7 @@ static hx_result write_outputs(work *w, const char *path)
             item[n++] = (hx_st_item){hx_sprintf(w->arena, "grad.%s", p->name), HX_ST_F32, p->rank,
                                      p->shape, w->grads + p->at};
     }
+    n += add_further(w, item + n);
     return hx_st_write(path, item, n, NULL);
 }
 

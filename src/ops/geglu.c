@@ -68,12 +68,19 @@ HX_OP(geglu,
     .check = "R=1 C=1; R=3 C=257; R=70 C=33",
     .wrong = "R=3 C=5 g=[3,4]: argument g does not fit", .bench = "R=8192 C=1365");
 
+hx_t t_gelu_gate(hx_t x, hx_t g)
+{
+    hx_t y = HX_NONE;
+    hx_apply(&hx_op_geglu, NULL, (hx_t[]){ x, g }, &y);
+    return y;
+}
+
 hx_t t_geglu(hx_t x)
 {
     int64_t n = hx_dim(x, -1) / 2, shape[HX_MAX_RANK] = { 0 };
-    hx_t half[2] = { HX_NONE }, y = HX_NONE;
+    hx_t half[2] = { HX_NONE };
     hx_split(1, hx_reshape(x, 2, (int64_t[]){ hx_rows(x), 2 * n }), 2, (int64_t[]){ n, n }, half);
-    hx_apply(&hx_op_geglu, NULL, half, &y);
+    hx_t y = t_gelu_gate(half[0], half[1]);
     if (!y.id) return y;
     int rank = hx_value_of(x)->rank;
     for (int i = 0; i < rank; i++) shape[i] = i < rank - 1 ? hx_dim(x, i) : n;

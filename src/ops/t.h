@@ -57,6 +57,7 @@ hx_t t_log_softmax(hx_t z, hx_t c);
 
 // ---- gates -------------------------------------------------------------------------------
 hx_t t_geglu(hx_t x);                      // x[..,:C] gelu(x[..,C:]);  x[..,2C] -> [..,C]
+hx_t t_gelu_gate(hx_t x, hx_t g);          // x gelu(g);  x,g[R,C]
 // f z + (1-f) s with f = sigmoid b;  z,s[..,C] b[C]
 hx_t t_ema(hx_t z, hx_t s, hx_t b);
 hx_t t_tanh_affine(hx_t z, hx_t s, hx_t a);            // s tanh z + a;  z[R,C] s,a[C]
@@ -156,6 +157,7 @@ hx_t t_hits(hx_t z, hx_t labels, int ignore);
 hx_t t_tally(hx_t h, hx_t before);
 // 1 - mean over b and t < T-1 of cos(p[b,t], e[b,t+1]), norms clamped at 1e-12; p,e[B,T,D] -> [1]
 hx_t t_cosine_loss(hx_t p, hx_t e);
+hx_t t_mse(hx_t x, hx_t y);                // mean of (x - y)^2, any one shape -> [1]
 
 // ---- optimizers: arrays of N weights in a row, a step block and what stays the same ---------
 // Position of each value in the step block, a fp32 input [HX_STEP_VALUES] written every step.

@@ -65,9 +65,14 @@ static void deliver_outputs(hx_pass *p)
     }
 }
 
-static void deliver_grads(hx_graph *g, const hx_params *ps, bool add)
+static void deliver_grads(hx_graph *g, const hx_net *net, bool add)
 {
-    hx_backward(g->loss);
+    const hx_params *ps = net->params;
+    hx_t of = g->loss;
+    for (int i = 0; net->of && i < g->n_output; i++)
+        if (!strcmp(g->output[i].name, net->of))
+            of = g->output[i].t;
+    hx_backward(of);
     for (int i = 0; i < ps->n && !g->tape->err; i++) {
         const hx_param *w = &ps->list[i];
         // a parameter that this graph does not use has no tensor
@@ -111,7 +116,7 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
     deliver_outputs(p);
     HX_TRY(hx_tape_error(g->tape));
     if (kind != HX_PASS_FORWARD)
-        deliver_grads(g, net->params, kind == HX_PASS_ADD_GRADS);
+        deliver_grads(g, net, kind == HX_PASS_ADD_GRADS);
     HX_TRY(hx_tape_error(g->tape));
     return hx_plan_new(g->tape, p->dev, &p->plan);
 }

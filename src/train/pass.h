@@ -15,6 +15,7 @@ typedef struct hx_net {
     bool            carries;               // passes for a loss take states over from the run before
     const hx_given *given;                 // inputs beside ids that its passes have; borrowed
     int             n_given;
+    const char     *of;                    // the output whose gradient is taken; NULL: the loss
 } hx_net;
 // Declares the parameters of `model`. HX_E_SHAPE and HX_E_INPUT: they do not fit.
 hx_result hx_net_init(hx_net *n, const hx_model *model, const void *conf);
