@@ -144,8 +144,10 @@ hx_result hx_link_swap(const char *target, const char *path)
     hx_result r = stage ? HX_OK : hx_fail(HX_E_NOMEM, "no memory for a path [E-NOMEM]");
     if (!r && (io_fails("symlink") || symlink(target, stage)))
         r = hx_fail(HX_E_IO, "cannot make the link '%s': %s [E-IO]", path, strerror(errno));
-    if (!r && (r = hx_rename(stage, path)))
+    if (!r && io_rename(stage, path)) {
+        r = hx_fail(HX_E_IO, "cannot rename '%s' to '%s': %s [E-IO]", stage, path, strerror(errno));
         unlink(stage);
+    }
     hx_arena_free(&a);
     return r;
 }

@@ -52,7 +52,7 @@ hx_result hx_dir_list(hx_arena *arena, const char *path, hx_names *out);
 // Removes a directory and what is in it, never through a symbolic link.
 hx_result hx_dir_remove(const char *path);
 hx_result hx_rename(const char *from, const char *to);        // and syncs the parent of `to`
-// Points the symbolic link `path` to `target` in one step.
+// Points the symbolic link `path` to `target` in one step. Not synced: after a crash it may be the old one.
 hx_result hx_link_swap(const char *target, const char *path);
 // Takes the exclusive lock of a file (made if missing), without waiting. A killed process leaves
 // no lock. HX_E_IO: another process holds it; the message has its pid. Closing fd lets it go.

@@ -50,8 +50,8 @@ static void end(void)
 
 static hx_result save(int64_t step, int keep)
 {
-    static const float carried[2] = { 4, 5 };
-    const hx_st_item memory = { "state.0", HX_ST_F32, 1, (const int64_t[]){ 2 }, carried };
+    static const float carried[500] = { 4, 5 };
+    const hx_st_item memory = { "state.0", HX_ST_F32, 1, (const int64_t[]){ 500 }, carried };
     const hx_ckpt c = { .model = &toy,
                         .conf = &conf,
                         .params = ps,
@@ -175,8 +175,10 @@ START_TEST(fallback)
 END_TEST
 
 // Every cut and every flipped bit of every file is seen.
+// Every bit of every file, and every length.
 START_TEST(damage)
 {
+    int64_t bits = 0, cuts = 0;
     ck_ok(save(7, 3));
     const char *dir = find();
     hx_names names;
@@ -187,8 +189,7 @@ START_TEST(damage)
         ck_ok(hx_file_read(path, 1 << 20, 0, &b));
         FILE *f = fopen(path, "r+b");
         setvbuf(f, NULL, _IONBF, 0);
-        for (int64_t bit = 0; bit < 8 * b.size;
-             bit += strcmp(names.v[i], "MANIFEST.json") ? 5 : 1) {
+        for (int64_t bit = 0; bit < 8 * b.size; bit++, bits++) {
             uint8_t byte = b.data[bit / 8] ^ (uint8_t)(1 << bit % 8);
             fseek(f, bit / 8, SEEK_SET);
             fwrite(&byte, 1, 1, f);
@@ -196,7 +197,7 @@ START_TEST(damage)
             fseek(f, bit / 8, SEEK_SET);
             fwrite(b.data + bit / 8, 1, 1, f);
         }
-        for (int64_t n = b.size - 1; n >= 0; n--) {
+        for (int64_t n = b.size - 1; n >= 0; n--, cuts++) {
             ck_assert_int_eq(truncate(path, n), 0);
             // the last byte of a manifest is a line feed, which says nothing
             bool empty = !strcmp(names.v[i], "MANIFEST.json") && n == b.size - 1;
@@ -209,6 +210,8 @@ START_TEST(damage)
         hx_blob_free(&b);
         ck_ok(hx_ckpt_verify(dir));
     }
+    ck_assert_int_ge(cuts, 4096);
+    ck_assert_int_ge(bits, 32768);
 }
 END_TEST
 
