@@ -472,3 +472,9 @@ hx_result hx_dev_wait(hx_dev *d, uint64_t ticket, int64_t timeout_ms)
                        (long long)timeout_ms);
     return d->fn->wait(d, ticket, timeout_ms);
 }
+
+hx_result hx_dev_facts(hx_dev *d, const hx_kernel *k, hx_fact *out, int cap, int *n)
+{
+    *n = 0;
+    return d->fn->facts ? d->fn->facts(d, k, out, cap, n) : HX_OK;
+}

@@ -49,6 +49,8 @@ typedef struct hx_dev_params {
     int         threads;     // of the host device; 0: all processors
     bool        validation;  // Vulkan's validation layer; its messages fail the run
     bool        no_cache;    // do not read or write the pipeline cache on disk
+    bool        compile_only;// for hx_dev_facts: compiles kernels and runs none, so that a driver
+                             // without hardware will do
     hx_precision precision;  // default fp32. HX_AUTO: bf16 where matrix units take it, else fp32.
                              // HX_E_NODEVICE where the device does not have the one asked for
 } hx_dev_params;
@@ -103,6 +105,12 @@ hx_result hx_dev_submit(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, 
 // Waits at most `timeout_ms` (0: no limit); HX_E_LOST when the device is gone or still busy then.
 hx_result hx_dev_wait(hx_dev *d, uint64_t ticket, int64_t timeout_ms);
 
+// What a driver's compiler says about a kernel, in its own words: "VGPRs", 24.
+typedef struct hx_fact { char name[64]; double value; } hx_fact;
+// Compiles `k` for this device where that was not done and lists up to `cap` facts about it. None
+// unless the device was opened to compile_only, and where the driver tells nothing.
+hx_result hx_dev_facts(hx_dev *d, const hx_kernel *k, hx_fact *out, int cap, int *n);
+
 // ---- for devices only --------------------------------------------------------------------
 typedef struct hx_dev_fns {
     void      (*close)(hx_dev *d);
@@ -122,6 +130,8 @@ typedef struct hx_dev_fns {
     hx_result (*prog_times)(hx_prog *p, double *begin, double *ms, int cap, int *n);  // begin: or NULL
     hx_result (*submit)(hx_dev *d, hx_prog *const *progs, int n, bool by_piece, uint64_t *ticket);
     hx_result (*wait)(hx_dev *d, uint64_t ticket, int64_t timeout_ms);
+    // NULL: there is no compiler
+    hx_result (*facts)(hx_dev *d, const hx_kernel *k, hx_fact *out, int cap, int *n);
 } hx_dev_fns;
 // Every device's own struct begins with one of these.
 struct hx_dev  { const hx_dev_fns *fn; hx_dev_caps caps; hx_dev_stats stats; };

@@ -29,6 +29,9 @@ clang_lane() {
 }
 single clang clang_lane
 
+# every kernel through AMD's compiler: what does not compile or spills fails, and what got worse
+single amd tools/amd
+
 # memory errors and undefined behaviour
 sanitizers() {
     build build-asan -Db_sanitize=address,undefined -Db_lundef=false --

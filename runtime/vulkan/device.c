@@ -116,7 +116,7 @@ static void close_device(hx_dev *dev)
         return;
     }
     if (d->dev) {
-        if (!d->lost)
+        if (!d->lost && d->ticket)
             d->fn.vkDeviceWaitIdle(d->dev);
         hx_vk_cache_close(d);
         hx_vk_pipelines_done(d);
@@ -152,14 +152,18 @@ static const hx_dev_fns fns = {
     .prog_times = hx_vk_prog_times,
     .submit = hx_vk_submit,
     .wait = hx_vk_wait,
+    .facts = hx_vk_facts,
 };
 
 static hx_result open_device(hx_vk *d, int index, const hx_dev_params *p)
 {
     HX_TRY(hx_vk_find(d, index));
-    HX_VK_TRY(d, hx_vk_gpu_open(&d->gpu, &d->dev), "opening the device");
+    bool facts = p->compile_only && d->gpu.ext_facts;
+    HX_VK_TRY(d, hx_vk_gpu_open(&d->gpu, facts, &d->dev), "opening the device");
     volkLoadDeviceTable(&d->fn, d->dev);
     d->fn.vkGetDeviceQueue(d->dev, d->gpu.family, 0, &d->queue);
+    if (d->compile_only)
+        return HX_OK;
     HX_TRY(hx_vk_queue_init(d));
     hx_vk_cache_open(d, !p->no_cache);
     d->base.caps.whole_ranges = d->validation;
@@ -176,6 +180,7 @@ hx_result hx_vulkan_open(int index, const hx_dev_params *p, hx_dev **out)
     p = p ? p : &plain;
     d->base.fn = &fns;
     d->validation = p->validation;
+    d->compile_only = p->compile_only;
     // a test proves with this that the layer would see a missing barrier
     const char *drop = p->validation ? getenv("HTXVK_DROP_BARRIER") : NULL;
     d->drop_barrier = drop ? atoll(drop) : 0;

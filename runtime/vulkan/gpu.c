@@ -70,6 +70,7 @@ static void read_extensions(hx_vk_gpu *gpu)
         return;
     struct { const char *name; bool *has; } known[] = {
         { VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, &gpu->ext_budget },
+        { VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME, &gpu->ext_facts },
         { VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &gpu->ext_subgroup_size },
         { "VK_KHR_cooperative_matrix", &gpu->ext_coopmat },
         { "VK_KHR_shader_bfloat16", &gpu->ext_bf16 },
@@ -322,7 +323,7 @@ void hx_vk_gpu_read(VkInstance instance, VkPhysicalDevice phys, hx_vk_gpu *gpu)
     check_floor(gpu, queue, timeline);
 }
 
-VkResult hx_vk_gpu_open(const hx_vk_gpu *gpu, VkDevice *out)
+VkResult hx_vk_gpu_open(const hx_vk_gpu *gpu, bool facts, VkDevice *out)
 {
     uint32_t has = gpu->caps.has;
     bool coopmat = has & (HX_CAP_COOPMAT | HX_CAP_COOPMAT_BF | HX_CAP_COOPMAT2);
@@ -343,9 +344,16 @@ VkResult hx_vk_gpu_open(const hx_vk_gpu *gpu, VkDevice *out)
         ext[n_ext++] = "VK_KHR_shader_bfloat16";
     if (used.ext_coopmat2)
         ext[n_ext++] = "VK_NV_cooperative_matrix2";
+    if (facts)
+        ext[n_ext++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
 
     feature_chain f;
     chain_init(&f, &used);
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR tells = {
+        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pNext = f.top.pNext, .pipelineExecutableInfo = VK_TRUE };
+    if (facts)
+        f.top.pNext = &tells;
     f.v11.storageBuffer16BitAccess = !!(has & HX_CAP_STORE16);
     f.v12.shaderFloat16 = !!(has & HX_CAP_FP16);
     f.v12.timelineSemaphore = VK_TRUE;

@@ -96,6 +96,7 @@ static hx_result make_pipeline(hx_vk *d, const hx_kernel *k, const hx_reflect *r
         .requiredSubgroupSize = (uint32_t)d->gpu.caps.subgroup_max };
     bool varies = d->gpu.caps.subgroup_min != d->gpu.caps.subgroup_max;
     VkComputePipelineCreateInfo info = { VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = d->compile_only && d->gpu.ext_facts ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
         .layout = layout, .stage = { VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
             .pNext = full && varies ? &size : NULL,
             .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
@@ -142,6 +143,42 @@ hx_result hx_vk_pipeline_get(hx_vk *d, const hx_kernel *k, hx_vk_pipeline **out)
     hx_vk_name(d, VK_OBJECT_TYPE_PIPELINE, p->pipeline, k->name);
     p->next = *bucket;
     *bucket = *out = p;
+    return HX_OK;
+}
+
+static double number_of(const VkPipelineExecutableStatisticKHR *s)
+{
+    switch (s->format) {
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_BOOL32_KHR: return s->value.b32;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR: return (double)s->value.i64;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR: return (double)s->value.u64;
+    default: return s->value.f64;
+    }
+}
+
+hx_result hx_vk_facts(hx_dev *dev, const hx_kernel *k, hx_fact *out, int cap, int *n)
+{
+    hx_vk *d = (hx_vk *)dev;
+    hx_vk_pipeline *p;
+    HX_TRY(hx_vk_pipeline_get(d, k, &p));
+    if (!d->compile_only || !d->gpu.ext_facts)
+        return HX_OK;
+    // a compute pipeline is one executable
+    VkPipelineExecutableInfoKHR one = { VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
+        .pipeline = p->pipeline };
+    VkPipelineExecutableStatisticKHR s[64];
+    uint32_t count = HX_COUNT(s);
+    for (uint32_t i = 0; i < count; i++)
+        s[i] = (VkPipelineExecutableStatisticKHR){
+            VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR };
+    VkResult r = HX_VK_CALL(d->fn.vkGetPipelineExecutableStatisticsKHR(d->dev, &one, &count, s));
+    if (r != VK_SUCCESS && r != VK_INCOMPLETE)
+        return hx_vk_fail(d, r, "asking about a kernel");
+    for (uint32_t i = 0; i < count && *n < cap; i++) {
+        hx_fact *f = &out[(*n)++];
+        snprintf(f->name, sizeof f->name, "%s", s[i].name);
+        f->value = number_of(&s[i]);
+    }
     return HX_OK;
 }
 

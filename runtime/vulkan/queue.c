@@ -108,6 +108,9 @@ hx_result hx_vk_submit(hx_dev *dev, hx_prog *const *progs, int n, bool by_piece,
 {
     hx_vk *d = (hx_vk *)dev;
     HX_TRY(hx_vk_check(d));
+    if (d->compile_only)
+        return hx_fail(HX_E_USAGE, "submit: %s was opened to compile only [E-PROGRAM]",
+            d->gpu.caps.name);
     HX_TRY(ready(d, progs, n));
     size_t n_cmd = 1;
     for (int i = 0; i < n; i++)

@@ -23,7 +23,7 @@ typedef struct hx_vk_gpu {
     uint8_t  cache_uuid[VK_UUID_SIZE];
     uint64_t timestamp_mask;               // valid bits
     int64_t  max_alloc;                    // bytes of one allocation
-    bool     ext_budget, ext_coopmat, ext_bf16, ext_coopmat2, ext_subgroup_size;
+    bool     ext_budget, ext_coopmat, ext_bf16, ext_coopmat2, ext_subgroup_size, ext_facts;
     bool     full_subgroups;               // can be asked for in compute shaders
     bool     memory_model;
 } hx_vk_gpu;
@@ -67,7 +67,7 @@ struct hx_vk {
     VkDevice              dev;
     struct VolkDeviceTable fn;
     VkQueue               queue;
-    bool                  validation, lost, hung;
+    bool                  validation, lost, hung, compile_only;
     int64_t               drop_barrier;    // the barrier with this number is not recorded; 0: none
     int64_t               n_recorded;      // barriers so far
     // queue.c
@@ -95,7 +95,8 @@ hx_result hx_vk_find(hx_vk *d, int index);
 // gpu.c
 void hx_vk_gpu_read(VkInstance instance, VkPhysicalDevice phys, hx_vk_gpu *out);
 // Creates the logical device with the features that caps.has stands for and no others.
-VkResult hx_vk_gpu_open(const hx_vk_gpu *gpu, VkDevice *out);
+// facts: pipelines can be asked for statistics too.
+VkResult hx_vk_gpu_open(const hx_vk_gpu *gpu, bool facts, VkDevice *out);
 // Memory type for buffers of this kind among the types in `allowed`; -1 if there is none.
 int hx_vk_gpu_memory_type(const hx_vk_gpu *gpu, hx_buf_kind kind, uint32_t allowed);
 
@@ -132,6 +133,7 @@ void      hx_vk_memory_done(hx_vk *d);
 
 // pipeline.c
 hx_result hx_vk_pipeline_get(hx_vk *d, const hx_kernel *k, hx_vk_pipeline **out);
+hx_result hx_vk_facts(hx_dev *d, const hx_kernel *k, hx_fact *out, int cap, int *n);
 hx_result hx_vk_set_layout(hx_vk *d, int n, VkDescriptorSetLayout *out);   // n storage buffers
 void      hx_vk_pipelines_done(hx_vk *d);
 

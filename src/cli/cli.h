@@ -14,6 +14,7 @@ typedef struct hx_cli {
     const char *precision;                 // --precision; NULL: not given
     int         threads;                   // --threads; 0: all processors
     bool        validation, no_cache, quiet;
+    bool        compile_only;              // see hx_dev_params; commands set it
 } hx_cli;
 
 // A command: one file, one word in meson.build. Its options are fields: from the table come

@@ -27,7 +27,7 @@ hx_result hx_cli_open(const hx_cli *c, const char *fallback, const char *precisi
 {
     *out = NULL;
     hx_dev_params p = { .select = c->device ? c->device : fallback, .threads = c->threads,
-                        .validation = c->validation, .no_cache = c->no_cache };
+                        .validation = c->validation, .no_cache = c->no_cache, .compile_only = c->compile_only };
     precision = c->precision ? c->precision : precision;
     HX_TRY(find_precision(precision ? precision : "fp32", &p.precision));
     return hx_dev_open(&p, out);
