@@ -22,6 +22,11 @@ static const char *const models[] = {
     "{\"model\": \"rmt_transformer_xl\", \"n_token\": 40, \"d_model\": 16, \"n_layer\": 2,"
     " \"d_head\": 8, \"n_head\": 2, \"d_inner\": 20, \"tgt_len\": 8, \"mem_len\": 19,"
     " \"num_mem_tokens\": 3, \"read_mem_from_cache\": true EXTRA}",
+    "{\"model\": \"infini\", \"num_tokens\": 40, \"dim\": 24, \"depth\": 2, \"dim_head\": 8, \"heads\": 3,"
+    " \"segment_length\": 8, \"ignore_index\": -100 EXTRA}",
+    "{\"model\": \"infini\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 2, \"dim_head\": 6, \"heads\": 2,"
+    " \"segment_length\": 4, \"use_mem_delta_rule\": true, \"learned_delta_update\": true,"
+    " \"ignore_index\": -100 EXTRA}",
 };
 static const char *const devices[] = { "host", "name:llvmpipe" };
 
@@ -40,8 +45,13 @@ static bool open_world(world *w, int device, int model, const char *extra)
     ck_ok(hx_net_init(&w->net, w->c.model, w->c.conf));
     w->net.masked = true;
     float *p = calloc(1, (size_t)w->net.params->bytes);
-    for (int i = 0; i < w->net.params->n; i++)
-        hx_param_init(&w->net.params->list[i], 5, p + w->net.params->list[i].at / 4);
+    for (int i = 0; i < w->net.params->n; i++) {
+        const hx_param *q = &w->net.params->list[i];
+        hx_param_init(q, 5, p + q->at / 4);
+        // gates of memories begin all but closed
+        if (strstr(q->name, "head_gates"))
+            memset(p + q->at / 4, 0, (size_t)q->elems * sizeof *p);
+    }
     ck_ok(hx_memory_new(w->dev, w->net.params->bytes, HX_BUF_DEVICE, "parameters", &w->params));
     ck_ok(hx_memory_write(&w->params, 0, p, w->net.params->bytes));
     free(p);

@@ -270,6 +270,30 @@ static hx_t segments(run *r, int64_t T)
     return hx_reshape(hx_concat(1, (int)count, e), 2, (int64_t[]){ r->B * T, D });
 }
 
+static const char *memory_name(const run *r, int l)
+{
+    const char *name = hx_sprintf(r->g->tape->arena, "memory.%d", l);
+    return name ? name : "memory";
+}
+
+// What the step before left; nothing in rows whose document begins, which leaves gates open there.
+static void take_over(run *r)
+{
+    int64_t K = r->k->dim_head, hk = r->k->heads * K, shape[3] = { 1, r->B, hk * (K + 1) };
+    for (int l = 0; l < r->k->depth && r->g->carries; l++) {
+        hx_t old = hx_carry(r->g, memory_name(r, l), 3, shape);
+        r->memory[l] = hx_reshape(t_renew(r->g->age, old, HX_NONE), 3,
+                                  (int64_t[]){ r->B, hk, K + 1 });
+    }
+}
+
+static void hand_over(run *r)
+{
+    for (int l = 0; l < r->k->depth && r->g->carries; l++)
+        hx_carry_out(r->g, memory_name(r, l), hx_reshape(r->memory[l], 3,
+            (int64_t[]){ 1, r->B, hx_elems(r->memory[l]) / r->B }));
+}
+
 static bool open_run(run *r, int64_t T)
 {
     hx_tape *t = r->g->tape;
@@ -296,10 +320,18 @@ static void build(const void *conf, const void *self, hx_graph *g)
                      "computed [E-LENGTH]", (long long)T);
         return;
     }
+    if (g->carries && T % k->segment_length) {
+        hx_tape_fail(g->tape, HX_E_INPUT, "train.seq_len: %lld is no multiple of model.segment_length %d, "
+                     "as segments that carry memories on must be [E-SEGMENT]", (long long)T,
+                     k->segment_length);
+        return;
+    }
     *r = (run){ .k = k, .m = self, .g = g, .B = g->batch };
     if (!open_run(r, T))
         return;
+    take_over(r);
     hx_t e = segments(r, T);
+    hand_over(r);
     if (g->purpose == HX_FOR_LOGITS) {
         hx_t at = hx_reshape(g->position, 2, (int64_t[]){ 1, 1 });
         hx_output(g, "logits", apply(r, r->m->logits, t_embedding(at, e, 1), HX_NONE));
