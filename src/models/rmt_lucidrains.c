@@ -210,8 +210,8 @@ static void *declare(const void *conf, hx_params *ps)
 // ---- the model ---------------------------------------------------------------------------
 
 // What a segment hands on: slots [1, m*B, D], keys and values [X*B, H*K] of each layer before they
-// are turned. HX_NONE: nothing yet.
-typedef struct { hx_t slots, *k, *v; } memory;
+// are turned; gone#[1,B]: how many of those are not there. HX_NONE: nothing yet, or all are there.
+typedef struct { hx_t slots, *k, *v, gone; } memory;
 // Weights of a branch's connections, the same for all segments.
 typedef struct { hx_t g, w, scale, offset; } ready;
 // A table of rotary positions: X keys and the null key, R slots, n tokens, m slots.
@@ -227,8 +227,8 @@ typedef struct run {
     table           tables[MAX_TABLES];
     int             n_table;
 } run;
-// A segment on its way: X remembered keys, R slots to read, n tokens.
-typedef struct { run *r; memory *mem; int64_t X, R, n; hx_t values; } segment;
+// A segment on its way: X remembered keys, of which gone#[1,B] are not there, R slots to read, n tokens.
+typedef struct { run *r; memory *mem; int64_t X, R, n; hx_t values, gone; } segment;
 #define P(p) hx_use(r->g, p)
 
 static hx_t linear(hx_t x, hx_t w) { return t_linear(x, w, HX_NONE, HX_ACT_NONE, HX_NONE); }
@@ -385,7 +385,7 @@ static hx_t look(const segment *s, hx_t q, hx_t k, hx_t v)
     if (!c->causal)
         return t_attention_full(q, k, v, H, B);
     if (c->memory_not_causal && s->R > 0)
-        return t_attention_slots(q, k, v, H, B, m);
+        return t_attention_slots(q, k, v, H, B, m, s->gone);
     if (c->memory_not_causal) {
         cut(q, s->n * B, (int64_t)m * B, 0, qs);
         cut(k, (s->X + 1 + s->n) * B, (int64_t)m * B, 0, ks);
@@ -394,7 +394,7 @@ static hx_t look(const segment *s, hx_t q, hx_t k, hx_t v)
         return rows3(stack(y, t_attention_full(rows3(qs[1]), k, v, H, B), HX_NONE));
     }
     if (!c->use_flash_attn)
-        return t_attention(q, k, v, H, B, -1);
+        return t_attention_after(q, k, v, H, B, -1, s->gone);
     // there the causal mask begins at the oldest key
     cut(k, hx_rows(q), hx_rows(k) - hx_rows(q), 0, ks);
     cut(v, hx_rows(q), hx_rows(v) - hx_rows(q), 0, vs);
@@ -476,7 +476,7 @@ static hx_t forward(run *r, memory *mem, int64_t from, int64_t n)
     const rmt_conf *k = r->k;
     int64_t B = r->B, m = k->num_memory_tokens, D = k->dim, S = k->num_residual_streams;
     bool first = !hx_is(mem->slots);
-    segment s = { r, mem, 0, first && !k->always_have_read_memories ? 0 : m, n, HX_NONE };
+    segment s = { r, mem, 0, first && !k->always_have_read_memories ? 0 : m, n, HX_NONE, mem->gone };
     s.X = mem->k && hx_is(mem->k[0]) ? hx_rows(mem->k[0]) / B : 0;
     hx_t read = first ? r->read : t_add(mem->slots, r->read), write = r->write, part[3];
     if (!first && k->add_write_to_next_write_mem)
@@ -502,7 +502,7 @@ static hx_t forward(run *r, memory *mem, int64_t from, int64_t n)
 static bool start(run *r, memory *mem, bool carry_xl)
 {
     hx_arena *a = r->g->tape->arena;
-    *mem = (memory){ HX_NONE, hx_new(a, hx_t, r->k->depth), hx_new(a, hx_t, r->k->depth) };
+    *mem = (memory){ HX_NONE, hx_new(a, hx_t, r->k->depth), hx_new(a, hx_t, r->k->depth), HX_NONE };
     r->carry_xl = carry_xl;
     if (!mem->k || !mem->v)
         hx_tape_fail(r->g->tape, HX_E_NOMEM, "%s", hx_last_message());
@@ -514,8 +514,64 @@ static void hand_on(run *r, memory *mem, int64_t s)
 {
     if (r->k->truncate && (s + 1) % r->k->truncate == 0)
         mem->slots = hx_detach(mem->slots);
+    mem->gone = HX_NONE;
     for (int l = 0; l < r->k->depth && !r->carry_xl; l++)
         mem->k[l] = mem->v[l] = HX_NONE;
+}
+
+// ---- from step to step -------------------------------------------------------------------
+
+static const char *numbered(run *r, const char *what, int l)
+{
+    const char *name = hx_sprintf(r->g->tape->arena, "%s.%d", what, l);
+    return name ? name : what;
+}
+
+// Rows whose document begins read slots of zeros: what the reference's first segment reads. Keys and
+// values are as many for every row, so that their tokens stand X further from the slots.
+static void take_over(run *r, memory *mem)
+{
+    const rmt_conf *k = r->k;
+    int64_t B = r->B, m = k->num_memory_tokens, hk = (int64_t)k->heads * k->dim_head;
+    hx_t old = hx_carry(r->g, "slots", 3, (int64_t[]){ m, B, k->dim });
+    if (!hx_is(old))
+        return;
+    mem->slots = rows3(t_renew(r->g->age, old, HX_NONE));
+    if (!r->carry_xl)
+        return;
+    int64_t own = 1 + 2 * m + k->seq_len, X = k->xl ? hx_min(k->xl, own) : own;
+    for (int l = 0; l < k->depth; l++) {
+        hx_t keys = hx_carry(r->g, numbered(r, "key", l), 3, (int64_t[]){ X, B, hk });
+        hx_t values = hx_carry(r->g, numbered(r, "value", l), 3, (int64_t[]){ X, B, hk });
+        mem->k[l] = rows3(t_renew(r->g->age, keys, HX_NONE));
+        mem->v[l] = rows3(t_renew(r->g->age, values, HX_NONE));
+    }
+    mem->gone = hx_reshape(t_gone(r->g->age, HX_NONE, X, 0, 1, X), 2, (int64_t[]){ 1, B });
+}
+
+static void hand_over(run *r, const memory *mem)
+{
+    hx_carry_out(r->g, "slots", mem->slots);
+    for (int l = 0; l < r->k->depth && r->carry_xl; l++) {
+        hx_carry_out(r->g, numbered(r, "key", l), mem->k[l]);
+        hx_carry_out(r->g, numbered(r, "value", l), mem->v[l]);
+    }
+}
+
+// What cannot be carried, before anything is built.
+static bool can_carry(const rmt_conf *k, hx_graph *g, int64_t T)
+{
+    const char *wrong = NULL;
+    if (g->carries && !k->always_have_read_memories)
+        wrong = "model.always_have_read_memories must be true";
+    else if (g->carries && k->carry_xl && (!k->causal || (!k->memory_not_causal && k->use_flash_attn)))
+        wrong = "model.carry_xl needs causal, and memory_not_causal or no use_flash_attn,";
+    if (wrong)
+        hx_tape_fail(g->tape, HX_E_INPUT, "%s for memories that go from step to step [E-MODEL]", wrong);
+    else if (g->carries && T % k->seq_len)
+        hx_tape_fail(g->tape, HX_E_INPUT, "train.seq_len: %lld is no multiple of model.seq_len %d, as "
+            "segments that carry memories on must be [E-SEGMENT]", (long long)T, k->seq_len);
+    return !wrong && (!g->carries || T % k->seq_len == 0);
 }
 
 // ---- results -----------------------------------------------------------------------------
@@ -569,6 +625,7 @@ static hx_t segments(run *r, int64_t T, bool carry_xl, bool shown)
     int64_t L = r->k->seq_len;
     if (!start(r, &mem, carry_xl))
         return (hx_t){ g->tape, 0 };
+    take_over(r, &mem);
     for (int64_t s = 0; s * L < T; s++) {
         int64_t n = hx_min(L, T - s * L);
         hx_t e = forward(r, &mem, s * L, n);
@@ -580,6 +637,7 @@ static hx_t segments(run *r, int64_t T, bool carry_xl, bool shown)
             show(r, &mem, s, e);
         hand_on(r, &mem, s);
     }
+    hand_over(r, &mem);
     return loss;
 }
 
@@ -617,6 +675,8 @@ static void build(const void *conf, const void *self, hx_graph *g)
         return;
     }
     *r = (run){ .k = k, .m = self, .g = g, .B = g->batch, .ready = w };
+    if (!can_carry(k, g, T))
+        return;
     r->read = for_batch(r, P(r->m->read));
     r->write = for_batch(r, P(r->m->write));
     if (g->purpose == HX_FOR_LOGITS) {

@@ -260,8 +260,8 @@ hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial)
                      HX_NONE);
 }
 
-hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots)
+hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots, hx_t gone)
 {
     return attention(&hx_op_attn_slots, (attn_attrs){ heads, axial, slots, share_of(q, k) }, q, k, v,
-                     HX_NONE);
+                     gone);
 }

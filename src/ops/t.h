@@ -116,8 +116,8 @@ typedef struct hx_rel { int32_t heads, band, read, write; bool cache; } hx_rel;
 hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, hx_t gone,
                      const hx_rel *how);
 // causal, but the first and the last `slots` queries of a residue class are memory: everyone sees the
-// first and what is older, the last see all
-hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots);
+// first and what is older, the last see all; gone as above
+hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots, hx_t gone);
 
 // ---- what earlier steps leave: age[b] is how many tokens of its document row b has been through ----
 // y[a,b] = old[a,b] where age[b] > 0, else init[a,b]; HX_NONE: 0. age#[B] old,init[A,B,C]. States in
