@@ -27,6 +27,14 @@ static const char *const models[] = {
     "{\"model\": \"infini\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 2, \"dim_head\": 6, \"heads\": 2,"
     " \"segment_length\": 4, \"use_mem_delta_rule\": true, \"learned_delta_update\": true,"
     " \"ignore_index\": -100 EXTRA}",
+    "{\"model\": \"rmt_lucidrains\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 2, \"dim_head\": 8,"
+    " \"heads\": 2, \"seq_len\": 8, \"num_memory_tokens\": 3, \"ignore_index\": -100,"
+    " \"rotary_pos_emb\": true, \"add_write_to_next_write_mem\": true EXTRA}",
+    "{\"model\": \"rmt_lucidrains\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 2, \"dim_head\": 8,"
+    " \"heads\": 2, \"seq_len\": 8, \"num_memory_tokens\": 2, \"ignore_index\": -100, \"xl_mem_len\": 7,"
+    " \"num_residual_streams\": 1, \"carry_xl\": true EXTRA}",
+    "{\"model\": \"rmt_wrapper\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 2, \"heads\": 2,"
+    " \"num_mem_tokens\": 3, \"segment_size\": 8 EXTRA}",
 };
 static const char *const devices[] = { "host", "name:llvmpipe" };
 

@@ -10,8 +10,7 @@
 // are the residue classes of attention, and [read; tokens; write] lie one below the other. Keys are
 // [XL; null; read; tokens; write]. What differs from the reference: a causal model whose memory is
 // causal, too, fails there without use_flash_attn; here everything sees what comes before it.
-#include "head.h"
-#include "../ops/t.h"
+#include "by_time.h"
 #include <math.h>
 #include <string.h>
 
@@ -231,42 +230,7 @@ typedef struct run {
 typedef struct { run *r; memory *mem; int64_t X, R, n; hx_t values, gone; } segment;
 #define P(p) hx_use(r->g, p)
 
-static hx_t linear(hx_t x, hx_t w) { return t_linear(x, w, HX_NONE, HX_ACT_NONE, HX_NONE); }
-static hx_t rows3(hx_t x) { return hx_reshape(x, 3, (int64_t[]){ 1, hx_rows(x), hx_dim(x, -1) }); }
 static hx_t normed(run *r, hx_t x, hx_p g) { return t_rmsnorm_eps(x, P(g), EPS); }
-
-// x[n,C] for each of B batch rows -> [1, n*B, C]
-static hx_t for_batch(run *r, hx_t x)
-{
-    return t_repeat(rows3(x), hx_rows(x) * r->B, (int)r->B);
-}
-
-// The rows of x: a, b and c of them in a row; parts of no rows stay HX_NONE.
-static void cut(hx_t x, int64_t a, int64_t b, int64_t c, hx_t *out)
-{
-    int64_t size[3], want[3] = { a, b, c };
-    hx_t part[3];
-    int n = 0, used = 0;
-    for (int i = 0; i < 3; i++)
-        if (want[i] > 0)
-            size[n++] = want[i];
-    if (n == 1)
-        part[0] = t_flat(x);
-    else
-        hx_split(0, t_flat(x), n, size, part);
-    for (int i = 0; i < 3; i++) out[i] = want[i] > 0 ? part[used++] : HX_NONE;
-}
-
-// One below the other, those that there are.
-static hx_t stack(hx_t a, hx_t b, hx_t c)
-{
-    hx_t all[3] = { a, b, c }, part[3];
-    int n = 0;
-    for (int i = 0; i < 3; i++)
-        if (hx_is(all[i]))
-            part[n++] = t_flat(all[i]);
-    return n == 1 ? part[0] : hx_concat(0, n, part);
-}
 
 // ---- rotary positions --------------------------------------------------------------------
 
@@ -358,7 +322,7 @@ static hx_t connect(segment *s, const hyper *p, int l, int which, branch_fn *f, 
         return hx_reshape(f(s, l, hx_reshape(x, 3, (int64_t[]){ 1, R, D }),
                             hx_reshape(x, 3, (int64_t[]){ 1, R, D })), 3, (int64_t[]){ R, 1, D });
     const ready *w = connections(r, p, 2 * l + which);
-    hx_t z = linear(t_rmsnorm(hx_reshape(x, 3, (int64_t[]){ 1, R * S, D }), w->g, 0), w->w), part[3];
+    hx_t z = bt_linear(t_rmsnorm(hx_reshape(x, 3, (int64_t[]){ 1, R * S, D }), w->g, 0), w->w), part[3];
     z = t_tanh_affine(hx_reshape(z, 2, (int64_t[]){ R, S * (S + 2) }), w->scale, w->offset);
     hx_split(1, hx_reshape(z, 2, (int64_t[]){ R * S, S + 2 }), 3, (int64_t[]){ 1, S, 1 }, part);
     hx_t in = t_hyper_in(x, hx_reshape(part[0], 3, (int64_t[]){ R, S, 1 }));
@@ -387,18 +351,18 @@ static hx_t look(const segment *s, hx_t q, hx_t k, hx_t v)
     if (c->memory_not_causal && s->R > 0)
         return t_attention_slots(q, k, v, H, B, m, s->gone);
     if (c->memory_not_causal) {
-        cut(q, s->n * B, (int64_t)m * B, 0, qs);
-        cut(k, (s->X + 1 + s->n) * B, (int64_t)m * B, 0, ks);
-        cut(v, (s->X + 1 + s->n) * B, (int64_t)m * B, 0, vs);
-        hx_t y = t_attention(rows3(qs[0]), rows3(ks[0]), rows3(vs[0]), H, B, -1);
-        return rows3(stack(y, t_attention_full(rows3(qs[1]), k, v, H, B), HX_NONE));
+        bt_cut(q, s->n * B, (int64_t)m * B, 0, qs);
+        bt_cut(k, (s->X + 1 + s->n) * B, (int64_t)m * B, 0, ks);
+        bt_cut(v, (s->X + 1 + s->n) * B, (int64_t)m * B, 0, vs);
+        hx_t y = t_attention(bt_rows3(qs[0]), bt_rows3(ks[0]), bt_rows3(vs[0]), H, B, -1);
+        return bt_rows3(bt_stack(y, t_attention_full(bt_rows3(qs[1]), k, v, H, B), HX_NONE));
     }
     if (!c->use_flash_attn)
         return t_attention_after(q, k, v, H, B, -1, s->gone);
     // there the causal mask begins at the oldest key
-    cut(k, hx_rows(q), hx_rows(k) - hx_rows(q), 0, ks);
-    cut(v, hx_rows(q), hx_rows(v) - hx_rows(q), 0, vs);
-    return t_attention(q, rows3(ks[0]), rows3(vs[0]), H, B, -1);
+    bt_cut(k, hx_rows(q), hx_rows(k) - hx_rows(q), 0, ks);
+    bt_cut(v, hx_rows(q), hx_rows(v) - hx_rows(q), 0, vs);
+    return t_attention(q, bt_rows3(ks[0]), bt_rows3(vs[0]), H, B, -1);
 }
 
 // The newest of [null; read; tokens; write], without a gradient.
@@ -406,8 +370,8 @@ static hx_t newest(const segment *s, hx_t x)
 {
     int64_t own = hx_rows(x) / s->r->B - s->X, keep = s->r->k->xl ? hx_min(s->r->k->xl, own) : own;
     hx_t part[3];
-    cut(x, hx_rows(x) - keep * s->r->B, keep * s->r->B, 0, part);
-    return hx_detach(rows3(part[1]));
+    bt_cut(x, hx_rows(x) - keep * s->r->B, keep * s->r->B, 0, part);
+    return hx_detach(bt_rows3(part[1]));
 }
 
 // (1-f) x + f y with f = sigmoid g, one for each head
@@ -423,16 +387,17 @@ static hx_t attend(segment *s, int l, hx_t u, hx_t residual)
     int64_t H = r->k->heads, hk = H * r->k->dim_head;
     hx_t w[3], null[3];
     u = normed(r, u, p->norm);
-    cut(P(p->kv), hk, hk, 0, w);
-    cut(hx_reshape(P(p->null), 2, (int64_t[]){ 2, hk }), 1, 1, 0, null);
-    hx_t q = linear(u, P(p->q)), v = linear(u, w[1]);
+    bt_cut(P(p->kv), hk, hk, 0, w);
+    bt_cut(hx_reshape(P(p->null), 2, (int64_t[]){ 2, hk }), 1, 1, 0, null);
+    hx_t q = bt_linear(u, P(p->q)), v = bt_linear(u, w[1]);
     if (l == 0)
         s->values = v;
     else
-        v = blend(v, s->values, linear(u, P(p->mix)));
+        v = blend(v, s->values, bt_linear(u, P(p->mix)));
     bool xl = s->X > 0;
-    hx_t k = rows3(stack(xl ? s->mem->k[l] : HX_NONE, for_batch(r, null[0]), linear(u, w[0])));
-    v = rows3(stack(xl ? s->mem->v[l] : HX_NONE, for_batch(r, null[1]), v));
+    hx_t k = bt_rows3(bt_stack(xl ? s->mem->k[l] : HX_NONE, bt_for_batch(null[0], r->B),
+                               bt_linear(u, w[0])));
+    v = bt_rows3(bt_stack(xl ? s->mem->v[l] : HX_NONE, bt_for_batch(null[1], r->B), v));
     if (remembers(r)) {
         s->mem->k[l] = newest(s, k);
         s->mem->v[l] = newest(s, v);
@@ -450,7 +415,7 @@ static hx_t feed_forward(segment *s, int l, hx_t u, hx_t residual)
 {
     run *r = s->r;
     const layer *p = &r->m->layer[l];
-    hx_t v = t_geglu(linear(normed(r, u, p->ff_norm), P(p->w1)));
+    hx_t v = t_geglu(bt_linear(normed(r, u, p->ff_norm), P(p->w1)));
     return t_linear(v, P(p->w2), HX_NONE, HX_ACT_NONE, residual);
 }
 
@@ -463,8 +428,8 @@ static hx_t embed(run *r, int64_t from, int64_t n)
     hx_t x = t_embedding(ids, P(r->m->E), n * r->B);
     float f = (float)r->k->emb_gradient_frac;
     if (r->k->abs_pos_emb) {
-        cut(P(r->m->pos), n, r->k->seq_len - n, 0, part);
-        x = t_add(x, for_batch(r, part[0]));
+        bt_cut(P(r->m->pos), n, r->k->seq_len - n, 0, part);
+        x = t_add(x, bt_for_batch(part[0], r->B));
     }
     return f == 1 ? x : t_axpy(x, t_scale(hx_detach(x), 1 - f), f);
 }
@@ -481,7 +446,7 @@ static hx_t forward(run *r, memory *mem, int64_t from, int64_t n)
     hx_t read = first ? r->read : t_add(mem->slots, r->read), write = r->write, part[3];
     if (!first && k->add_write_to_next_write_mem)
         write = t_add(write, k->next_write_mem_stop_grad ? hx_detach(mem->slots) : mem->slots);
-    hx_t x = stack(s.R ? read : HX_NONE, embed(r, from, n), write);
+    hx_t x = bt_stack(s.R ? read : HX_NONE, embed(r, from, n), write);
     int64_t R = hx_rows(x);
     if (S > 1)
         x = t_repeat(hx_reshape(x, 3, (int64_t[]){ 1, R, D }), R * S, (int)S);
@@ -494,8 +459,8 @@ static hx_t forward(run *r, memory *mem, int64_t from, int64_t n)
     x = hx_reshape(x, 3, (int64_t[]){ 1, R * S, D });
     if (S > 1)
         x = t_scale(t_pool(x, (int)S, 0), (float)S);
-    cut(normed(r, x, r->m->last), s.R * B, n * B, m * B, part);
-    mem->slots = rows3(part[2]);
+    bt_cut(normed(r, x, r->m->last), s.R * B, n * B, m * B, part);
+    mem->slots = bt_rows3(part[2]);
     return part[1];
 }
 
@@ -536,15 +501,15 @@ static void take_over(run *r, memory *mem)
     hx_t old = hx_carry(r->g, "slots", 3, (int64_t[]){ m, B, k->dim });
     if (!hx_is(old))
         return;
-    mem->slots = rows3(t_renew(r->g->age, old, HX_NONE));
+    mem->slots = bt_rows3(t_renew(r->g->age, old, HX_NONE));
     if (!r->carry_xl)
         return;
     int64_t own = 1 + 2 * m + k->seq_len, X = k->xl ? hx_min(k->xl, own) : own;
     for (int l = 0; l < k->depth; l++) {
         hx_t keys = hx_carry(r->g, numbered(r, "key", l), 3, (int64_t[]){ X, B, hk });
         hx_t values = hx_carry(r->g, numbered(r, "value", l), 3, (int64_t[]){ X, B, hk });
-        mem->k[l] = rows3(t_renew(r->g->age, keys, HX_NONE));
-        mem->v[l] = rows3(t_renew(r->g->age, values, HX_NONE));
+        mem->k[l] = bt_rows3(t_renew(r->g->age, keys, HX_NONE));
+        mem->v[l] = bt_rows3(t_renew(r->g->age, values, HX_NONE));
     }
     mem->gone = hx_reshape(t_gone(r->g->age, HX_NONE, X, 0, 1, X), 2, (int64_t[]){ 1, B });
 }
@@ -576,22 +541,6 @@ static bool can_carry(const rmt_conf *k, hx_graph *g, int64_t T)
 
 // ---- results -----------------------------------------------------------------------------
 
-static void named(run *r, const char *what, int64_t s, int i, hx_t x)
-{
-    hx_arena *a = r->g->tape->arena;
-    const char *name = i < 0 ? hx_sprintf(a, "%s.%lld", what, (long long)s)
-                             : hx_sprintf(a, "%s.%lld.%d", what, (long long)s, i);
-    hx_output(r->g, name ? name : what, x);
-}
-
-// rows in the order of time to [B, rows/B, C]
-static hx_t by_batch(const run *r, hx_t x)
-{
-    int64_t n = hx_rows(x) / r->B, W = hx_dim(x, -1);
-    hx_t y = t_swap(hx_reshape(x, 4, (int64_t[]){ 1, n, r->B, W }));
-    return hx_reshape(y, 3, (int64_t[]){ r->B, n, W });
-}
-
 static hx_t logits_of(run *r, hx_t e)
 {
     return t_linear(e, P(r->m->logits), P(r->m->logits_b), HX_ACT_NONE, HX_NONE);
@@ -603,15 +552,15 @@ static void show_xl(run *r, const memory *mem, int64_t s, int l)
     int64_t H = r->k->heads, K = r->k->dim_head, X = hx_rows(mem->k[l]) / r->B;
     hx_t kv[2] = { mem->k[l], mem->v[l] };
     for (int i = 0; i < 2; i++)
-        kv[i] = t_flat(t_swap(hx_reshape(by_batch(r, kv[i]), 4, (int64_t[]){ r->B, X, H, K })));
+        kv[i] = t_flat(t_swap(hx_reshape(bt_by_batch(kv[i], r->B), 4, (int64_t[]){ r->B, X, H, K })));
     hx_t both = hx_reshape(hx_concat(0, 2, kv), 4, (int64_t[]){ 2, r->B * H, X, K });
-    named(r, "xl_memories", s, l, both);
+    bt_named(r->g, "xl_memories", s, l, both);
 }
 
 static void show(run *r, const memory *mem, int64_t s, hx_t e)
 {
-    named(r, "logits", s, -1, by_batch(r, logits_of(r, e)));
-    named(r, "memories", s, -1, by_batch(r, mem->slots));
+    bt_named(r->g, "logits", s, -1, bt_by_batch(logits_of(r, e), r->B));
+    bt_named(r->g, "memories", s, -1, bt_by_batch(mem->slots, r->B));
     for (int l = 0; l < r->k->depth && r->k->use_xl_memories; l++)
         show_xl(r, mem, s, l);
 }
@@ -677,8 +626,8 @@ static void build(const void *conf, const void *self, hx_graph *g)
     *r = (run){ .k = k, .m = self, .g = g, .B = g->batch, .ready = w };
     if (!can_carry(k, g, T))
         return;
-    r->read = for_batch(r, P(r->m->read));
-    r->write = for_batch(r, P(r->m->write));
+    r->read = bt_for_batch(P(r->m->read), r->B);
+    r->write = bt_for_batch(P(r->m->write), r->B);
     if (g->purpose == HX_FOR_LOGITS) {
         one_position(r, T);
         return;
