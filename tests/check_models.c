@@ -61,6 +61,14 @@ static const small cases[] = {
     { "infini", "num_tokens=9 dim=5 depth=1 dim_head=4 heads=3 segment_length=3 detach_every=4 ff_mult=1.5 "
                 "use_mem_delta_rule=true learned_delta_update=true ignore_index=4", 1, 12 },
     { "infini", "num_tokens=9 dim=6 depth=3 dim_head=2 heads=1 segment_length=5 use_mem_delta_rule=true", 1, 13 },
+    { "transformer_xl", "n_token=9 n_layer=2 n_head=2 d_model=6 d_head=4 d_inner=8 tgt_len=4 mem_len=6", 2, 15 },
+    { "transformer_xl", "n_token=9 n_layer=2 n_head=1 d_model=6 d_head=4 d_inner=8 tgt_len=5 mem_len=3 same_length=true "
+                        "pre_lnorm=true clamp_len=4 cutoffs=[3,6] div_val=2 d_embed=8 tie_projs=[0,1,0]", 1, 20 },
+    { "transformer_xl", "n_token=9 n_layer=1 n_head=2 d_model=6 d_head=3 d_inner=0 tgt_len=9 d_embed=5 cutoffs=[4] "
+                        "tie_weight=false", 2, 9 },
+    { "rmt_transformer_xl", "n_token=9 n_layer=2 n_head=2 d_model=6 d_head=4 d_inner=0 tgt_len=4 num_mem_tokens=3", 2, 13 },
+    { "rmt_transformer_xl", "n_token=9 n_layer=1 n_head=1 d_model=6 d_head=4 d_inner=8 tgt_len=10 mem_len=4 "
+                            "num_mem_tokens=4 mem_at_end=false", 1, 10 },
     // the loss knows all of the gradient of the embeddings here
     { "rmt_lucidrains", "num_tokens=9 dim=6 depth=2 num_memory_tokens=2 seq_len=4 dim_head=4 heads=2 "
                         "num_residual_streams=3 emb_gradient_frac=1 use_xl_memories=false", 2, 11 },
@@ -445,11 +453,44 @@ static void packer_reach(const packer *q, int n, set *out)
     }
 }
 
+// Transformer-XL: segments of `tgt` tokens, caches of `mem` rows, keys of a query (0: all).
+static void cached_reach(int depth, int tgt, int mem, int band, int n, set *out)
+{
+    set old[MAX_K][MAX_N];                 // what each layer's cache holds, oldest first
+    int have = 0;
+    for (int at = 0, size; at < n; at += size) {
+        set x[MAX_K + 1][MAX_N];
+        size = (int)hx_min(tgt, n - at);
+        for (int j = 0; j < size; j++) x[0][j] = 1u << (at + j);
+        for (int l = 0; l < depth; l++)
+            for (int i = 0; i < size; i++) {
+                x[l + 1][i] = 0;
+                for (int j = -have; j <= i; j++)
+                    if (!band || i - j < band)
+                        x[l + 1][i] |= j < 0 ? old[l][have + j] : x[l][j];
+            }
+        memcpy(out + at, x[depth], sizeof(set) * (size_t)size);
+        int keep = (int)hx_max(0, hx_min(have, mem - size)), more = (int)hx_min(size, mem);
+        for (int l = 0; l < depth; l++) {
+            memmove(old[l], old[l] + have - keep, sizeof(set) * (size_t)keep);
+            memcpy(old[l] + keep, x[l] + size - more, sizeof(set) * (size_t)more);
+        }
+        have = keep + more;
+    }
+}
+
 static void want_reach(int which, int n, set *out)
 {
     if (!strcmp(cases[which].model, "compressive")) {
         packer q = packer_of(cases[which].conf);
         packer_reach(&q, n, out);
+        return;
+    }
+    if (!strcmp(cases[which].model, "transformer_xl")) {
+        bool wide = strstr(cases[which].conf, "mem_len=6"), narrow = strstr(cases[which].conf, "same_length");
+        if (wide) cached_reach(2, 4, 6, 0, n, out);
+        else if (narrow) cached_reach(2, 5, 3, 3, n, out);
+        else cached_reach(1, 9, 0, 0, n, out);
         return;
     }
     // a memory that keeps something of all that was
@@ -477,12 +518,17 @@ static int64_t put_logits(hx_t part, int64_t n, int64_t from, const void *v, siz
     return from + m;
 }
 
+static bool is_logits(const char *name)
+{
+    return !strncmp(name, "logits", 6) || !strncmp(name, "logprob", 7);
+}
+
 static void interp_logits(subject *s, int64_t n, real *all)
 {
     real *part = malloc(sizeof(real) * 4096 * 4);
     int64_t at = 0;
     for (int i = 0; i < s->g.n_output; i++)
-        if (!strncmp(s->g.output[i].name, "logits", 6)) {
+        if (is_logits(s->g.output[i].name)) {
             hx_interp_get(s->in, s->g.output[i].t, part);
             at = put_logits(s->g.output[i].t, n, at, part, sizeof(real), all);
         }
@@ -578,7 +624,7 @@ static void logits_of(hx_pass *p, const small *c, const real *ids, float *out)
     float *part = malloc(sizeof(float) * 4096 * 4);
     int64_t at = 0;
     for (int i = 0; i < p->graph->n_output; i++)
-        if (!strncmp(p->graph->output[i].name, "logits", 6)) {
+        if (is_logits(p->graph->output[i].name)) {
             ok(hx_pass_read(p, i, part));
             at = put_logits(p->graph->output[i].t, n_logits(c), at, part, sizeof(float), out);
         }
