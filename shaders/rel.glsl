@@ -1,7 +1,7 @@
 // rel.glsl - what the kernels of attention by distance share; rules and letters are those of
-// src/ops/rel_attention.h. Rows are in the order of time, row t*B + b is token t of batch row b: the
-// batch rows are what attn.glsl calls residue classes. In a tile of queries against one of keys the
-// distances are BR + BC - 1 in number: row - col + BC - 1 counts them, so that an invocation whose
+// src/ops/rel_attention.h. Rows are in the order of time, row t*B + b is token t of batch row b:
+// the batch rows are what attn.glsl calls residue classes. In a tile of queries against one of keys
+// the distances are BR + BC - 1 in number: row - col + BC - 1 counts them, so that an invocation whose
 // rows and columns are TX = TY apart needs RT + CT - 1 of them for RT * CT scores.
 #include "attn_tile.glsl"
 #define axial B
@@ -19,7 +19,8 @@ bool is_write(uint i) { return i >= N - write; }
 bool sees(uint i, uint j, uint none)
 {
     bool slot = i < read || is_write(i);
-    uint next = i + PAST + 1, lo = slot && cache == 0 ? PAST : band > 0 && next > band ? next - band : 0;
+    uint next = i + PAST + 1, old = band > 0 && next > band ? next - band : 0;
+    uint lo = slot && cache == 0 ? PAST : old;
     uint hi = is_write(i) ? M : i < read ? PAST + read : next;
     return max(lo, none) <= j && j < hi;
 }
@@ -34,7 +35,7 @@ uint keys_hi(uint i0, uint i1)
     return is_write(i1 - 1) ? M : PAST + (i0 < read ? max(i1, read) : i1);
 }
 
-// tile[rows][KS] = rows first .. of x, zeros where there are none of n; AT(i): first element of row i
+// tile[rows][KS] = rows first .. of x, zeros where there are none of n; AT(i): first of row i
 #define LOAD_AT(tile, rows, x, first, n, AT)                                                     \
     for (uint e = gl_LocalInvocationIndex; e < (rows) * KU; e += TX * TY) {                      \
         int i = int(first) + int(e / KU);                                                        \
@@ -78,7 +79,7 @@ uint keys_hi(uint i0, uint i1)
                 acc[a][b] += f[(ty + TY * a) * (FS) + j / 4][j % 4] * yy;                        \
         }
 
-// ---- slots see newer keys: what the reference's shifted scores hold there, met element by element --
+// ---- slots see newer keys: what the reference's shifted scores hold there, one by one ----
 bool has_slots() { return read + write > 0; }
 bool newer(uint i, uint j) { return j > i + PAST; }
 #define NEXT_ROW(i, j) (M + 1 + (i) + PAST - (j))

@@ -21,7 +21,8 @@ void main()
     place p = tile_of(N, BR);
     uint none = GONE_OF(p.r);
     uint i1 = min(p.i0 + BR, p.n);
-    uint lo = p.i0 < p.n ? max(none, keys_lo(p.i0, i1)) : 0, hi = p.i0 < p.n ? keys_hi(p.i0, i1) : 0;
+    uint lo = p.i0 < p.n ? max(none, keys_lo(p.i0, i1)) : 0;
+    uint hi = p.i0 < p.n ? keys_hi(p.i0, i1) : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], top[RT], sum[RT];
     vec4 acc[RT][NC];
     CLEAR(acc, RT)

@@ -188,6 +188,7 @@ void hx_param_init(const hx_param *p, uint64_t seed, float *out)
         philox4x32_ctr_t r = philox4x32(c, key);
         double u = unit(r.v[0], r.v[1]), v = unit(r.v[2], r.v[3]);
         out[i] = (float)(p->init == HX_INIT_UNIFORM ? p->scale * (2 * u - 1)
-                         : (p->init == HX_INIT_NEAR_ONE) + p->scale * sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+                         : (p->init == HX_INIT_NEAR_ONE)
+                           + p->scale * sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
     }
 }

@@ -20,8 +20,8 @@ static hx_result check(void *conf)
     xl_conf *k = conf;
     HX_TRY(xl_check(k));
     if (k->ext_len && k->num_mem_tokens)
-        return hx_fail(HX_E_INPUT, "model.ext_len: %d tokens cannot be read again beside memory slots; "
-                       "set it to 0 [E-MODEL]", k->ext_len);
+        return hx_fail(HX_E_INPUT, "model.ext_len: %d tokens cannot be read again beside memory "
+                       "slots; set it to 0 [E-MODEL]", k->ext_len);
     return HX_OK;
 }
 
@@ -92,7 +92,8 @@ static void one_position(xl_run *r, int64_t T)
     hx_t *part = hx_new(r->g->tape->arena, hx_t, count);
     hx_t memory = r->k->num_mem_tokens ? first_memory(r) : HX_NONE;
     if (!part) {
-        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld segments [E-NOMEM]", (long long)count);
+        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld segments [E-NOMEM]",
+                     (long long)count);
         return;
     }
     for (int64_t s = 0; s < count; s++)
@@ -121,8 +122,8 @@ HX_MODEL(rmt_transformer_xl,
     .title = "Recurrent memory transformer", .source = "booydar/LM-RMT; Bulatov et al. 2022",
     .fields = fields, .conf_size = sizeof(xl_conf),
     .check = check, .declare = declare, .build = build, .size = xl_size,
-    .samples = "n_token=29 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 num_mem_tokens=3 "
-               "B=2 N=17; "
+    .samples = "n_token=29 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 "
+               "num_mem_tokens=3 B=2 N=17; "
                "n_token=31 n_layer=2 n_head=3 d_model=12 d_head=5 d_inner=20 tgt_len=5 mem_len=7 "
                "num_mem_tokens=4 read_mem_from_cache=true pre_lnorm=true B=1 N=16; "
                "n_token=31 n_layer=1 n_head=1 d_model=16 d_head=10 d_inner=20 tgt_len=6 mem_len=5 "

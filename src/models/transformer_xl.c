@@ -1,5 +1,5 @@
-// transformer_xl.c - Transformer-XL: segments one after the other, each of which attends to what the
-// layers had for the tokens before it, by contents and by distance (Dai et al. 2019).
+// transformer_xl.c - Transformer-XL: segments one after the other, each of which attends to what
+// the layers had for the tokens before it, by contents and by distance (Dai et al. 2019).
 #include "xl.h"
 
 #include "../ops/t.h"
@@ -48,7 +48,8 @@ static void one_position(xl_run *r, int64_t T)
     int64_t L = r->k->tgt_len, count = hx_ceil_div(T, L);
     hx_t *part = hx_new(r->g->tape->arena, hx_t, count);
     if (!part) {
-        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld segments [E-NOMEM]", (long long)count);
+        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld segments [E-NOMEM]",
+                     (long long)count);
         return;
     }
     for (int64_t s = 0; s < count; s++)
@@ -77,10 +78,11 @@ HX_MODEL(transformer_xl,
     .title = "Transformer-XL", .source = "kimiyoung/transformer-xl; Dai et al. 2019",
     .fields = fields, .conf_size = sizeof(xl_conf),
     .check = check, .declare = declare, .build = build, .size = xl_size,
-    .samples = "n_token=29 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 mem_len=9 B=2 N=21; "
+    .samples = "n_token=29 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 mem_len=9 "
+               "B=2 N=21; "
                "n_token=31 n_layer=2 n_head=3 d_model=12 d_head=5 d_inner=20 tgt_len=5 mem_len=7 "
                "pre_lnorm=true same_length=true clamp_len=4 tie_weight=false B=1 N=18; "
                "n_token=41 n_layer=1 n_head=2 d_model=16 d_head=8 d_inner=0 tgt_len=7 mem_len=0 "
                "cutoffs=[9,23] div_val=2 d_embed=24 tie_projs=[0,1,1] B=2 N=20; "
-               "n_token=33 n_layer=2 n_head=1 d_model=16 d_head=6 d_inner=8 tgt_len=4 mem_len=6 ext_len=2 "
-               "cutoffs=[20] d_embed=10 tie_projs=[1,0] B=2 N=15");
+               "n_token=33 n_layer=2 n_head=1 d_model=16 d_head=6 d_inner=8 tgt_len=4 mem_len=6 "
+               "ext_len=2 cutoffs=[20] d_embed=10 tie_projs=[1,0] B=2 N=15");

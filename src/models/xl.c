@@ -25,41 +25,44 @@ static hx_result check_parts(xl_conf *k)
     k->from[0] = 0;
     for (int i = 0; i + 1 < k->parts; i++) {
         if (c->v[i] <= k->from[i] || c->v[i] >= k->n_token)
-            return hx_fail(HX_E_INPUT, "model.cutoffs: %d must lie between %d and n_token %d; cutoffs "
-                           "ascend [E-MODEL]", c->v[i], k->from[i], k->n_token);
+            return hx_fail(HX_E_INPUT, "model.cutoffs: %d must lie between %d and n_token %d; "
+                           "cutoffs ascend [E-MODEL]", c->v[i], k->from[i], k->n_token);
         k->from[i + 1] = c->v[i];
     }
     k->from[k->parts] = k->n_token;
     if (width(k, k->parts - 1) < 1)
-        return hx_fail(HX_E_INPUT, "model.div_val: d_embed %d is divided by %d too often for %d parts of "
-                       "the vocabulary [E-MODEL]", k->embed, k->div_val, k->parts);
+        return hx_fail(HX_E_INPUT, "model.div_val: d_embed %d is divided by %d too often for %d "
+                       "parts of the vocabulary [E-MODEL]", k->embed, k->div_val, k->parts);
     for (int i = 0; i < k->tie_projs.n && projects(k); i++)
         if (k->tie_projs.v[i] > 0 && i >= k->parts)
-            return hx_fail(HX_E_INPUT, "model.tie_projs: there is no part %d of the vocabulary among %d "
-                           "[E-MODEL]", i + 1, k->parts);
+            return hx_fail(HX_E_INPUT, "model.tie_projs: there is no part %d of the vocabulary "
+                           "among %d [E-MODEL]", i + 1, k->parts);
     return HX_OK;
 }
 
 hx_result xl_check(xl_conf *k)
 {
     if (k->d_embed.n > 1)
-        return hx_fail(HX_E_INPUT, "model.d_embed has %d values, one is needed [E-MODEL]", k->d_embed.n);
+        return hx_fail(HX_E_INPUT, "model.d_embed has %d values, one is needed [E-MODEL]",
+                       k->d_embed.n);
     k->embed = is_null(&k->d_embed) ? k->d_model : k->d_embed.v[0];
     if (k->d_model % 2)
         return hx_fail(HX_E_INPUT, "model.d_model: %d must be even, half sines and half cosines "
                        "[E-MODEL]", k->d_model);
     if (k->attn_type)
-        return hx_fail(HX_E_INPUT, "model.attn_type: %d is not supported, only 0, relative attention "
-                       "[E-MODEL]", k->attn_type);
+        return hx_fail(HX_E_INPUT, "model.attn_type: %d is not supported, only 0, relative "
+                       "attention [E-MODEL]", k->attn_type);
     if (k->sample_softmax > 0)
-        return hx_fail(HX_E_INPUT, "model.sample_softmax: %d is not supported; the whole softmax is "
-                       "computed, with cutoffs in parts: set it to -1 [E-MODEL]", k->sample_softmax);
+        return hx_fail(HX_E_INPUT, "model.sample_softmax: %d is not supported; the whole softmax "
+                       "is computed, with cutoffs in parts: set it to -1 [E-MODEL]",
+                       k->sample_softmax);
     if (k->dropout > 0 || k->dropatt > 0)
-        return hx_fail(HX_E_INPUT, "model.%s: %g is not supported, nothing is dropped yet; set it to 0 "
-                       "[E-MODEL]", k->dropout > 0 ? "dropout" : "dropatt",
+        return hx_fail(HX_E_INPUT, "model.%s: %g is not supported, nothing is dropped yet; set "
+                       "it to 0 [E-MODEL]", k->dropout > 0 ? "dropout" : "dropatt",
                        k->dropout > 0 ? k->dropout : k->dropatt);
     if (k->same_length && !k->mem_len)
-        return hx_fail(HX_E_INPUT, "model.same_length: with mem_len 0 a query would see no key [E-MODEL]");
+        return hx_fail(HX_E_INPUT, "model.same_length: with mem_len 0 a query would see no key "
+                       "[E-MODEL]");
     return check_parts(k);
 }
 
@@ -74,8 +77,9 @@ hx_result xl_check(xl_conf *k)
 static xl_norm declare_norm(hx_params *ps, int64_t d, int l, const char *name)
 {
     xl_norm p;
-    p.g = hx_param_add(ps, HX_INIT_NEAR_ONE, 0.02, SHAPE(d), "layers.%d.%s.layer_norm.weight", l, name);
-    p.b = hx_param_add(ps, ZERO, SHAPE(d), "layers.%d.%s.layer_norm.bias", l, name);
+    const char *at = hx_sprintf(ps->arena, "layers.%d.%s.layer_norm", l, name);
+    p.g = hx_param_add(ps, HX_INIT_NEAR_ONE, 0.02, SHAPE(d), "%s.weight", at ? at : "");
+    p.b = hx_param_add(ps, ZERO, SHAPE(d), "%s.bias", at ? at : "");
     return p;
 }
 
@@ -98,11 +102,14 @@ static void declare_layer(const xl_conf *k, hx_params *ps, xl_layer *p, int l)
 static void declare_embedding(const xl_conf *k, hx_params *ps, xl_params *m)
 {
     int tables = k->div_val > 1 ? k->parts : 1;
-    for (int i = 0; i < tables; i++)
-        m->E[i] = hx_param_add(ps, WEIGHT, SHAPE(tables > 1 ? k->from[i + 1] - k->from[i] : k->n_token,
-            width(k, i)), "word_emb.emb_layers.%d.weight", i);
+    for (int i = 0; i < tables; i++) {
+        int64_t n = tables > 1 ? k->from[i + 1] - k->from[i] : k->n_token;
+        m->E[i] = hx_param_add(ps, WEIGHT, SHAPE(n, width(k, i)),
+                               "word_emb.emb_layers.%d.weight", i);
+    }
     for (int i = 0; i < tables && projects(k); i++)
-        m->P[i] = hx_param_add(ps, PROJ, SHAPE(k->d_model, width(k, i)), "word_emb.emb_projs.%d", i);
+        m->P[i] = hx_param_add(ps, PROJ, SHAPE(k->d_model, width(k, i)), "word_emb.emb_projs.%d",
+                               i);
 }
 
 static bool is_tied(const xl_conf *k, int i) { return i < k->tie_projs.n && k->tie_projs.v[i] > 0; }
@@ -221,12 +228,13 @@ void xl_take_over(xl_run *r, int slots)
     r->slots = slots;
     if (!r->g->carries)
         return;
-    if (k->ext_len || T % k->tgt_len) {
-        hx_tape_fail(r->g->tape, HX_E_INPUT, k->ext_len ? "model.ext_len must be 0 where caches go from "
-            "step to step [E-SEGMENT]" : "train.seq_len: %lld is no multiple of the %d tokens of a segment, as "
-            "it must be where caches go from step to step [E-SEGMENT]", (long long)T, k->tgt_len);
-        return;
-    }
+    if (k->ext_len)
+        hx_tape_fail(r->g->tape, HX_E_INPUT, "model.ext_len: %d must be 0 where caches go from "
+                     "step to step [E-SEGMENT]", k->ext_len);
+    if (T % k->tgt_len)
+        hx_tape_fail(r->g->tape, HX_E_INPUT, "train.seq_len: %lld is no multiple of the %d tokens "
+                     "of a segment, as it must be where caches go from step to step [E-SEGMENT]",
+                     (long long)T, k->tgt_len);
     int64_t shape[3] = { k->mem_len, r->B, k->d_model };
     for (int l = 0; l < k->n_layer && k->mem_len; l++)
         r->mem[l] = t_flat(hx_carry(r->g, cache_name(r, l), 3, shape));
@@ -287,7 +295,8 @@ static void make_positions(xl_run *r, int64_t M)
     if (r->r_rows == M)
         return;
     if (!v) {
-        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld positions [E-NOMEM]", (long long)M);
+        hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld positions [E-NOMEM]",
+                     (long long)M);
         return;
     }
     for (int64_t d = 0; d < M; d++)
@@ -320,7 +329,8 @@ static hx_t attend(xl_run *r, int l, hx_t h, int read, int write)
     part[0] = r->mlen ? linear(past, r->qkv[l][1]) : part[1];
     hx_t all = r->mlen ? hx_concat(0, 2, part) : part[1];
     hx_split(1, xl_by_time(r, all), 2, (int64_t[]){ HK, HK }, kv);
-    hx_rel how = { k->n_head, k->same_length ? k->mem_len : 0, read, write, k->read_mem_from_cache };
+    int band = k->same_length ? k->mem_len : 0;
+    hx_rel how = { k->n_head, band, read, write, k->read_mem_from_cache };
     hx_t y = t_rel_attention(xl_by_time(r, linear(own, r->qkv[l][0])), kv[0], kv[1], r->r[l],
                              vector(P(r->m->u)), vector(P(r->m->w)), r->gone, &how);
     y = t_linear(t_flat(y), P(p->o), HX_NONE, HX_ACT_NONE, h);
@@ -364,8 +374,8 @@ static hx_t stretch(const xl_run *r, hx_t x, hx_t y, int64_t from, int64_t to)
     return count == 2 ? hx_concat(0, 2, piece) : part[0];
 }
 
-// The newest mem_len rows of cache and hid, without the last ext_len of them: as the reference counts
-// them, which takes off at most as many rows as the cache has.
+// The newest mem_len rows of cache and hid, without the last ext_len of them: as the reference
+// counts them, which takes off at most as many rows as the cache has.
 static void renew_caches(xl_run *r, const hx_t *hid)
 {
     const xl_conf *k = r->k;
@@ -420,7 +430,10 @@ static void make_softmax(xl_run *r)
     r->b[0] = hx_concat(0, 2, (hx_t[]){ r->b[0], P(m->cluster_b) });
 }
 
-static hx_t projected(xl_run *r, hx_t e, int i) { return hx_is(r->Q[i]) ? t_matmul_nn(e, r->Q[i]) : e; }
+static hx_t projected(xl_run *r, hx_t e, int i)
+{
+    return hx_is(r->Q[i]) ? t_matmul_nn(e, r->Q[i]) : e;
+}
 
 // column of part i among the classes of the first: from the last one on, backwards
 static int64_t column(const xl_conf *k, int i) { return k->from[1] + k->parts - 1 - i; }
@@ -467,8 +480,8 @@ hx_t xl_loss(xl_run *r, hx_t e, hx_t labels)
     if (r->k->parts == 1)
         return hx_loss_part(r->g, projected(r, e, 0), r->W[0], r->b[0], labels, ignore, true);
     if (r->g->tape->smooth > 0)
-        hx_tape_fail(r->g->tape, HX_E_INPUT, "labels cannot be smoothed over a softmax in parts: leave "
-                     "train.label_smoothing or model.cutoffs out [E-MODEL]");
+        hx_tape_fail(r->g->tape, HX_E_INPUT, "labels cannot be smoothed over a softmax in parts: "
+                     "leave label smoothing or model.cutoffs out [E-MODEL]");
     hx_t hits = r->g->scored ? t_hits(xl_log_probs(r, e), labels, ignore) : HX_NONE;
     return hx_loss_of_rows(r->g, losses(r, e, labels), hits, labels, ignore, true);
 }

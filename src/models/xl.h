@@ -3,8 +3,8 @@
 //
 // After kimiyoung/transformer-xl (Dai et al. 2019) and booydar/LM-RMT (Bulatov et al. 2022), whose
 // constructor arguments, parameter names and initial distributions these are. Letters: q rows of a
-// segment, B batch, D = d_model, H heads of K = d_head, M keys, V = n_token. Rows are in the order of
-// time: row t*B + b is token t of batch row b.
+// segment, B batch, D = d_model, H heads of K = d_head, M keys, V = n_token. Rows are in the order
+// of time: row t*B + b is token t of batch row b.
 #pragma once
 #include "../core/model.h"
 
@@ -77,13 +77,13 @@ typedef struct xl_run {
     hx_graph *g;
     int64_t   B;
     int64_t   mlen;                        // rows of each cache, over B
-    hx_t      mem[XL_MAX_LAYERS + 1];      // caches [mlen*B, D] of each layer's input and the output
+    hx_t      mem[XL_MAX_LAYERS + 1];      // caches [mlen*B, D] of each layer's input, the output
     hx_t      gone;                        // how many of their rows are not there yet, or NONE
-    int64_t   past, slots;                 // tokens of this graph so far; rows of a segment beside them
+    int64_t   past, slots;                 // tokens of this graph so far; a segment's other rows
     int64_t   r_rows;                      // of r; 0: not made yet
     hx_t      r[XL_MAX_LAYERS];            // position keys of each layer [r_rows, H*K]
     hx_t      qkv[XL_MAX_LAYERS][2];       // weights of queries; of keys and values
-    hx_t      W[XL_MAX_PARTS], b[XL_MAX_PARTS], Q[XL_MAX_PARTS];   // of the softmax, made at first use
+    hx_t      W[XL_MAX_PARTS], b[XL_MAX_PARTS], Q[XL_MAX_PARTS];   // of the softmax; NONE: not yet
 } xl_run;
 
 xl_run *xl_start(const xl_conf *k, const xl_params *m, hx_graph *g);

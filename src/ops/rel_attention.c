@@ -75,7 +75,8 @@ static real score(const hx_ref *r, int64_t i, int64_t j, int64_t b, int64_t h)
 {
     int64_t K = r->dim[REL_D] / ((const rel_attrs *)r->attrs)->heads, at = i;
     int64_t row = rel_row(r->dim, &at, j);
-    real s = dot(r->a[REL_Q] + spot(r, i, b, h), r->a[REL_U] + h * K, r->a[REL_K] + spot(r, j, b, h), K);
+    real s = dot(r->a[REL_Q] + spot(r, i, b, h), r->a[REL_U] + h * K,
+                 r->a[REL_K] + spot(r, j, b, h), K);
     if (row >= 0)
         s += dot(r->a[REL_Q] + spot(r, at, b, h), r->a[REL_W] + h * K,
                  r->a[REL_R] + row * r->dim[REL_D] + h * K, K);
@@ -194,10 +195,11 @@ static bool gpu_middle(const int64_t *dim, const void *attrs) { return fits(dim,
 
 // One token, tiles not full, heads of every width, bands beside every edge, memories, slots.
 #define REL_CHECK                                                                                \
-    "N=1 B=1 D=2 M=1 heads=1; N=5 B=2 D=12 M=9 heads=3 -gone; N=17 B=1 D=64 M=40 heads=1;"             \
-    "N=33 B=3 D=32 M=33 heads=2 band=7; N=18 B=1 D=66 M=50 heads=1 band=30 -gone;"                     \
+    "N=1 B=1 D=2 M=1 heads=1; N=5 B=2 D=12 M=9 heads=3 -gone; N=17 B=1 D=64 M=40 heads=1;"       \
+    "N=33 B=3 D=32 M=33 heads=2 band=7; N=18 B=1 D=66 M=50 heads=1 band=30 -gone;"               \
     "N=21 B=1 D=256 M=30 heads=2; N=9 B=1 D=400 M=21 heads=2; N=10 B=1 D=256 M=13 heads=1;"      \
-    "N=12 B=2 D=16 M=20 heads=2 read=3 write=3; N=40 B=1 D=24 M=47 heads=3 read=18 write=19 cache=1 -gone;" \
+    "N=12 B=2 D=16 M=20 heads=2 read=3 write=3;"                                                 \
+    "N=40 B=1 D=24 M=47 heads=3 read=18 write=19 cache=1 -gone;"                                 \
     "N=20 B=1 D=130 M=20 heads=1 read=5 write=9; N=16 B=2 D=8 M=19 heads=2 read=4 cache=1;"      \
     "N=70 B=1 D=20 M=130 heads=1 read=2 write=40; N=1 B=2 D=6 M=30 heads=1 band=4"
 #define REL_WRONG                                                                                \
@@ -217,7 +219,8 @@ static bool gpu_middle(const int64_t *dim, const void *attrs) { return fits(dim,
 #define REL_SOURCE "Transformer-XL, Dai et al. 2019, section 3.3"
 #define REL_SAME                                                                                 \
     .source = REL_SOURCE, .attrs = rel_fields, .attrs_size = sizeof(rel_attrs),                  \
-    .wrong_if = rel_wrong, .fill = rel_fill, .check = REL_CHECK, .wrong = REL_WRONG, .bench = REL_BENCH
+    .wrong_if = rel_wrong, .fill = rel_fill, .check = REL_CHECK, .wrong = REL_WRONG,             \
+    .bench = REL_BENCH
 
 HX_OP(rel_attn_dq, REL_SAME,
     .math = "a_i = sum_j ds_ij k_j / sqrt K, c_i = sum_j ds_ij r_(i+M-N-j) / sqrt K, " REL_DS,

@@ -13,11 +13,12 @@ enum { REL_MAX_K = 256 };                  // widest head that the kernels have 
 // keys up to itself, with band > 0 only the newest `band` of them. The first `read` and the last
 // `write` queries are slots: each sees all slots of its end, reading ones nothing else, writing
 // ones all other queries' keys too; what is older than every query only with `cache`. Of what is
-// older the first `gone` keys are seen by none: a memory that is not full yet. Query i sees the keys
-// lo <= j < hi.
+// older the first `gone` keys are seen by none: a memory that is not full yet. Query i sees the
+// keys lo <= j < hi.
 void rel_keys(const int64_t *dim, const rel_attrs *a, int64_t gone, int64_t i, int64_t *lo,
               int64_t *hi);
-// The row of r that the score of (i, j) uses, -1: none; *i becomes the query whose channels meet it.
+// The row of r that the score of (i, j) uses, -1: none; *i becomes the query whose channels meet
+// it.
 // The reference shifts a matrix of scores in place, which gives keys that are newer than the query
 // what is left of the next query's oldest distances; slots see such keys.
 int64_t rel_row(const int64_t *dim, int64_t *i, int64_t j);

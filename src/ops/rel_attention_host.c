@@ -1,6 +1,6 @@
-// rel_attention_host.c - attention by distance on the host device: for each query of a head, keys in
-// blocks. A block's scores are products with rows that lie evenly apart, upwards for keys, downwards
-// for distances. The order of every sum is fixed by the problem.
+// rel_attention_host.c - attention by distance on the host device: for each query of a head, keys
+// in blocks. A block's scores are products with rows that lie evenly apart, upwards for keys,
+// downwards for distances. The order of every sum is fixed by the problem.
 #include "rel_attention.h"
 #include "rows.h"
 #include <math.h>
@@ -23,14 +23,16 @@ HX_CLONES static void dots(const float *x, const float *y, int64_t step, int64_t
 }
 
 // acc += sum_j f[j] y[j step]
-HX_CLONES static void mix(const float *f, const float *y, int64_t step, int64_t n, int64_t K, float *acc)
+HX_CLONES static void mix(const float *f, const float *y, int64_t step, int64_t n, int64_t K,
+                          float *acc)
 {
     for (int64_t j = 0; j < n; j++)
         for (int64_t c = 0; c < K; c++) acc[c] += f[j] * y[j * step + c];
 }
 
 // y[j step] += f[j] x
-HX_CLONES static void outer(const float *f, const float *x, int64_t n, int64_t K, float *y, int64_t step)
+HX_CLONES static void outer(const float *f, const float *x, int64_t n, int64_t K, float *y,
+                            int64_t step)
 {
     for (int64_t j = 0; j < n; j++)
         for (int64_t c = 0; c < K; c++) y[j * step + c] += f[j] * x[c];
@@ -54,7 +56,8 @@ static lane lane_of(const hx_call *c, int64_t at)
 {
     const rel_attrs *a = c->attrs;
     int64_t K = c->dim[REL_D] / a->heads;
-    int64_t b = at % c->dim[REL_B], gone = c->a[REL_GONE] ? ((const int32_t *)c->a[REL_GONE])[b] : 0;
+    const int32_t *none = c->a[REL_GONE];
+    int64_t b = at % c->dim[REL_B], gone = none ? none[b] : 0;
     return (lane){ c, a, b, at / c->dim[REL_B], K, gone, (float)(1 / sqrt((double)K)) };
 }
 
@@ -88,7 +91,8 @@ static int pieces(const lane *t, int64_t i, int64_t j0, int64_t n, piece out[2])
     for (int k = 0; k < 2; k++) {
         if (from[k] >= end[k]) continue;
         int64_t at = i, row = rel_row(dim, &at, from[k]);
-        out[count++] = (piece){ at, from[k] - j0, end[k] - from[k], hx_at(t->c, REL_R, row, t->h * t->K) };
+        out[count++] = (piece){ at, from[k] - j0, end[k] - from[k],
+                                hx_at(t->c, REL_R, row, t->h * t->K) };
     }
     return count;
 }

@@ -11,11 +11,14 @@ typedef struct span_attrs { int32_t first, n, to; } span_attrs;
 static const hx_field span_fields[] = {
     { "first", HX_I32, offsetof(span_attrs, first), "0", 0, INT32_MAX, "id that becomes 0" },
     { "n", HX_I32, offsetof(span_attrs, n), "1", 1, INT32_MAX, "ids of the part" },
-    { "to", HX_I32, offsetof(span_attrs, to), "-1", -1, INT32_MAX, "what they become; -1: 0 .. n-1" },
+    { "to", HX_I32, offsetof(span_attrs, to), "-1", -1, INT32_MAX, "they become; -1: 0 .. n-1" },
     { 0 }
 };
 
-static bool within(int64_t id, const span_attrs *a) { return id >= a->first && id - a->first < a->n; }
+static bool within(int64_t id, const span_attrs *a)
+{
+    return id >= a->first && id - a->first < a->n;
+}
 
 static void span_ids_ref(const hx_ref *r)
 {
@@ -39,16 +42,18 @@ static real span_ids_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, 
 {
     const span_attrs *a = attrs;
     (void)arg, (void)i, (void)dim;
-    return (real)(rnd % 4 ? (int64_t)a->first - 2 + rnd % 100 % ((int64_t)a->n + 4) : (int64_t)(rnd % 1000));
+    int64_t near = (int64_t)a->first - 2 + rnd % 100 % ((int64_t)a->n + 4);
+    return (real)(rnd % 4 ? near : (int64_t)(rnd % 1000));
 }
 
 HX_OP(span_ids,
-    .math = "y[r] = (to < 0 ? ids[r] - first : to) where first <= ids[r] < first + n, else other[r] or -1",
+    .math = "y[r] = (to < 0 ? ids[r] - first : to) where first <= ids[r] < first + n, else "
+            "other[r] or -1",
     .source = "definition", .sig = "ids#[R] other?#[R] -> y#[R]",
     .attrs = span_fields, .attrs_size = sizeof(span_attrs),
     .ref = span_ids_ref, .host = span_ids_host, .fill = span_ids_fill,
     .grid = "R/256", .flops = "0", .kernels = { { "span_ids" } },
-    .check = "R=1 first=0 n=3; R=300 first=10 n=7 to=5; R=77 first=3 n=90 -other; R=600 first=40 n=1",
+    .check = "R=1 first=0 n=3; R=300 first=10 n=7 to=5; R=77 first=3 n=90 -other; R=600 first=40",
     .wrong = "R=3 other=[2]: argument other does not fit",
     .fuzz = "first=0..200 n=1..200", .bench = "R=8192 first=100 n=1000");
 
