@@ -4,11 +4,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../data/bpe.h"
 #include "../data/task.h"
 #include "cli.h"
 
 typedef struct data_opts {
-    const char  *out, *json, *lengths;
+    const char  *out, *json, *lengths, *tokenizer;
     int64_t      train, test, seed, document, shard_tokens;
     hx_task_conf task;
 } data_opts;
@@ -16,6 +17,7 @@ typedef struct data_opts {
 #define K(member, help) { #member, HX_I64, offsetof(data_opts, task.member), "0", 0, 1e12, help }
 static const hx_field data_fields[] = {
     O(HX_STR, out, "", 0, 0, "prepare, task: directory to make"),
+    O(HX_STR, tokenizer, "bytes", 0, 0, "prepare: bytes, or a tokenizer.json (byte-level BPE)"),
     O(HX_I64, shard_tokens, "0", 0, 1e12, "prepare: tokens in a file; 0: 268435456"),
     O(HX_I64, train, "20000", 0, 1e9, "task: documents to train on"),
     O(HX_I64, test, "1000", 0, 1e9, "task: other documents to test on"),
@@ -44,18 +46,33 @@ static hx_result need_out(const hx_cli *c)
 }
 
 // ---- prepare --------------------------------------------------------------------------------
+// Bytes as they are, or the tokenizer's tokens.
+static hx_result tokens_of(const hx_bpe *bpe, const uint8_t *s, int64_t n, hx_ids *ids)
+{
+    ids->n = 0;
+    if (bpe)
+        return hx_bpe_encode(bpe, s, n, ids);
+    ids->v = malloc((size_t)n * 4);
+    if (!ids->v)
+        return hx_fail(HX_E_NOMEM, "no memory for %lld tokens [E-NOMEM]", (long long)n);
+    for (; ids->n < n; ids->n++)
+        ids->v[ids->n] = s[ids->n];
+    return HX_OK;
+}
+
 // One document a file.
-static hx_result put_files(const hx_text *t, hx_set *s)
+static hx_result put_files(const hx_text *t, const hx_bpe *bpe, hx_set *s, int64_t *tokens)
 {
     for (int p = 0; p < t->n_part; p++) {
         int64_t at = t->part[p].at, n = (p + 1 < t->n_part ? t->part[p + 1].at : t->size) - at;
-        int32_t *ids = n ? malloc((size_t)n * 4) : NULL;
-        if (n && !ids)
-            return hx_fail(HX_E_NOMEM, "no memory for %lld tokens of '%s' [E-NOMEM]", (long long)n, t->part[p].path);
-        for (int64_t i = 0; i < n; i++)
-            ids[i] = t->data[at + i];
-        hx_result r = n ? hx_set_put(s, ids, NULL, n, n) : HX_OK;
-        free(ids);
+        hx_ids ids = { 0 };
+        if (!n)
+            continue;
+        hx_result r = tokens_of(bpe, t->data + at, n, &ids);
+        if (!r)
+            r = hx_set_put(s, ids.v, NULL, ids.n, n);
+        *tokens += ids.n;
+        hx_ids_free(&ids);
         HX_TRY(r);
     }
     return HX_OK;
@@ -67,6 +84,8 @@ static hx_result prepare(hx_cli *c)
     hx_strs in = { 0 };
     hx_text *t = NULL;
     hx_set *s = NULL;
+    hx_bpe *bpe = NULL;
+    int64_t tokens = 0;
     for (int i = 1; i < c->n_args; i++) {
         if (hx_set_is(c->args[i]))
             return hx_fail(HX_E_USAGE, "%s is prepared already [E-USAGE]", c->args[i]);
@@ -75,15 +94,21 @@ static hx_result prepare(hx_cli *c)
     if (!in.n)
         return hx_fail(HX_E_USAGE, "data prepare needs at least one file or directory [E-USAGE]");
     HX_TRY(need_out(c));
-    HX_TRY(hx_text_read(&in, 0, &t));
-    hx_result r = hx_set_begin(o->out, &(hx_set_facts){ .num_tokens = 256 }, o->shard_tokens, &s);
+    if (strcmp(o->tokenizer, "bytes"))
+        HX_TRY(hx_bpe_read(o->tokenizer, &bpe));
+    hx_set_facts f = { .num_tokens = bpe ? hx_bpe_num_tokens(bpe) : 256, .tokenizer = bpe ? o->tokenizer : NULL };
+    hx_result r = hx_text_read(&in, 0, &t);
     if (!r)
-        r = put_files(t, s);
+        r = hx_set_begin(o->out, &f, o->shard_tokens, &s);
+    if (!r)
+        r = put_files(t, bpe, s, &tokens);
     if (!r)
         r = hx_set_end(&s);
     if (!r)
-        printf("%s: %s tokens from %d files\n", o->out, hx_cli_count(c->arena, (double)t->size), t->n_part);
+        printf("%s: %lld tokens of %lld from %lld bytes in %d files\n", o->out, (long long)tokens,
+               (long long)f.num_tokens, (long long)t->size, t->n_part);
     hx_set_drop(&s);
+    hx_bpe_free(&bpe);
     hx_text_free(&t);
     return r;
 }
