@@ -28,7 +28,7 @@ static void make_text(void)
     hx_out_free(&b);
 }
 
-static hx_run_conf *conf_with(const char *const *set, int n)
+static inline hx_run_conf *conf_with(const char *const *set, int n)
 {
     hx_run_conf *c = NULL;
     ck_ok(hx_run_conf_parse(arena, "test.yaml", small, scratch, set, n, &c));

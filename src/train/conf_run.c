@@ -27,7 +27,8 @@ static const hx_field data_fields[] = {
     F(data, split, HX_REALS, "[0.9, 0.05, 0.05]", 0, 1,
       "shares of the training text: train, valid, test"),
     F(data, tokenizer, HX_STR, "bytes", 0, 0, "bytes"),
-    F(data, order, HX_STR, "random", 0, 0, "random | sequential"),
+    F(data, order, HX_STR, "random", 0, 0, "random | sequential | stream"),
+    F(data, separator, HX_STR, "", 0, 0, "text at the end of a document, for streams; empty: files are documents"),
     { 0 }
 };
 static const hx_field train_fields[] = {
@@ -213,10 +214,22 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
     return HX_OK;
 }
 
+// A model that carries states on does so from whole segments.
+static hx_result check_stream(const hx_conf *root, const hx_run_conf *c)
+{
+    int64_t L = c->model->size ? c->model->size(c->model_conf, "segment") : 0;
+    if (!c->data.streams || L < 1 || c->train.seq_len % L == 0)
+        return HX_OK;
+    const hx_conf *at = hx_conf_get(hx_conf_get(root, "train"), "seq_len");
+    return hx_conf_fail(at ? at : root, "train.seq_len: %d is no multiple of the model's segment of %lld "
+                        "tokens, as streams need; %lld is one [E-SEGMENT]", c->train.seq_len,
+                        (long long)L, (long long)(hx_ceil_div(c->train.seq_len, L) * L));
+}
+
 static hx_result check(const hx_conf *root, hx_run_conf *c)
 {
     static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16", NULL };
-    static const char *const orders[] = { "random", "sequential", NULL };
+    static const char *const orders[] = { "random", "sequential", "stream", NULL };
     static const char *const tokenizers[] = { "bytes", NULL };
     static const char *const schedules[] = { "constant", "linear", "cosine", "wsd", "inv_sqrt", NULL };
     static const char *const policies[] = { "stop", "skip", NULL };
@@ -238,7 +251,8 @@ static hx_result check(const hx_conf *root, hx_run_conf *c)
         return hx_conf_fail(
             root, "train.seq_len must be given: the model names no length [E-CONF-MISSING]");
     c->train.seq_len = c->train.seq_len ? c->train.seq_len : (int32_t)len;
-    return HX_OK;
+    c->data.streams = !strcmp(c->data.order, "stream");
+    return check_stream(root, c);
 }
 
 // ---- reading and writing ------------------------------------------------------------------

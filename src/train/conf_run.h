@@ -7,8 +7,9 @@ typedef struct hx_conf_device { const char *select, *precision; } hx_conf_device
 typedef struct hx_conf_data {
     hx_strs  train, valid, test;
     hx_reals split;
-    const char *tokenizer, *order;
+    const char *tokenizer, *order, *separator;
     bool     masked;                       // derived: `train` is a set with a mask
+    bool     streams;                      // derived: order is stream
 } hx_conf_data;
 typedef struct hx_conf_train {
     int64_t steps;

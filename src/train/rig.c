@@ -42,7 +42,8 @@ hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *ou
     hx_result r = hx_net_init(&out->net, c->model, c->model_conf);
     out->net.frugal = c->train.recompute;
     out->net.smooth = c->train.label_smoothing;
-    out->net.masked = c->data.masked;
+    out->net.masked = c->data.masked || c->data.streams;
+    out->net.carries = c->data.streams;
     if (!r)
         r = make_engine(dev, c, profile, out);
     if (!r && c->sample.every > 0)
@@ -119,6 +120,8 @@ static hx_result read_all(const hx_run_conf *c, hx_corpus *out)
     for (int i = 0; i < HX_N_TEXTS; i++)
         if (i == 0 || out->text[i] != out->text[0])
             HX_TRY(check_text(c, out->text[i]));
+    if (c->data.streams)
+        return HX_OK;                      // documents may be shorter, see hx_stream_new
     HX_TRY(hx_span_check("train", out->span[HX_TRAIN_TEXT], c->train.seq_len));
     return c->eval.every > 0 ? hx_span_check("valid", out->span[HX_VALID_TEXT], c->train.seq_len)
                              : HX_OK;

@@ -13,6 +13,7 @@
 
 #include "../../runtime/file.h"
 #include "../core/ckpt.h"
+#include "feed.h"
 #include "events.h"
 #include "trace.h"
 
@@ -25,6 +26,7 @@ struct hx_trainer {
     hx_corpus              corpus;
     hx_ckpt_state          state;          // as of the newest step whose result was taken
     int32_t               *ids;            // one step's windows, each batch followed by its labels if masked
+    hx_feed                feed;           // of a run that reads streams
     int64_t                sample0, step0; // index of the next sample at the step we began from
     double                 began, mark;    // times: of this process's training, of the last result
     double                 span_s;         // spent on steps since the last row
@@ -163,6 +165,11 @@ static void put_window(hx_trainer *t, int64_t i, const hx_text *text, int64_t at
 static void fill_ids(hx_trainer *t, int64_t step)
 {
     const hx_run_conf *c = t->c;
+    if (t->feed.train) {
+        hx_feed_fill(&t->feed, t->feed.train, c, step, t->state.walk, t->ids);
+        hx_engine_ages(t->rig.engine, t->feed.ages);
+        return;
+    }
     hx_span s = t->corpus.span[HX_TRAIN_TEXT];
     int64_t T = c->train.seq_len, n = step_samples(c), first = t->sample0 + (step - t->step0) * n;
     bool in_order = !strcmp(c->data.order, "sequential");
@@ -193,7 +200,7 @@ static void add_score(hx_score *sum, const hx_score *s)
 // Shares of labels and of documents that were met, for rows and for people; "" where there is no mask.
 static const char *accuracy(hx_trainer *t, const hx_score *s, hx_out *row)
 {
-    if (!s->labels)
+    if (!s->labels || !t->c->data.masked)
         return "";
     double acc = (double)s->right / (double)s->labels, all = (double)s->rows_right / (double)s->rows;
     put_number(row, "acc", acc);
@@ -202,9 +209,41 @@ static const char *accuracy(hx_trainer *t, const hx_score *s, hx_out *row)
     return text ? text : "";
 }
 
+// The first pieces of as many rows as a batch has, which begin at distances in the validation text and
+// carry their states on; every label weighs the same.
+static hx_result evaluate_stream(hx_trainer *t, hx_losses *out)
+{
+    const hx_run_conf *c = t->c;
+    const hx_stream *s = t->feed.valid;
+    int64_t most = hx_max(hx_stream_pieces(s) / s->rows, 1), batches = hx_min(c->eval.batches, most);
+    double all = 0;
+    *out = (hx_losses){ .step = t->state.step };
+    for (int64_t b = 0; b < batches; b++) {
+        if (stopping(t))
+            return HX_E_STOPPED;
+        hx_feed_fill(&t->feed, s, c, b, 0, t->ids);
+        hx_losses l;
+        HX_TRY(hx_engine_eval(t->rig.engine, t->ids, t->feed.ages, &l));
+        double n = (double)l.score.labels;
+        out->loss += l.loss * n;
+        out->ce += l.ce * n;
+        for (int i = 0; i < HX_MAX_OUTPUTS; i++)
+            out->part[i] += l.part[i] * n;
+        add_score(&out->score, &l.score);
+        all += n;
+    }
+    out->loss /= all;
+    out->ce /= all;
+    for (int i = 0; i < HX_MAX_OUTPUTS; i++)
+        out->part[i] /= all;
+    return HX_OK;
+}
+
 // Batches of validation windows, spread evenly over the split and always the same.
 static hx_result evaluate(hx_trainer *t, hx_losses *out)
 {
+    if (t->feed.valid)
+        return evaluate_stream(t, out);
     const hx_run_conf *c = t->c;
     hx_span s = t->corpus.span[HX_VALID_TEXT];
     int64_t T = c->train.seq_len, B = c->train.batch, windows = hx_window_count(s, T);
@@ -350,7 +389,14 @@ static hx_result write_ckpt(hx_trainer *t, char *a)
     hx_ckpt ck = { .model = t->c->model, .conf = t->c->model_conf, .params = t->rig.net.params,
                    .p = a, .m = a + n, .v = a + 2 * n,
                    .ema = t->c->train.ema > 0 ? a + 3 * n : NULL, .state = t->state };
-    return hx_ckpt_write(t->p->run->ckpt_dir, &ck, t->c->save.keep);
+    hx_arena *states = hx_arena_new();
+    hx_st_item *items = NULL;
+    hx_result r = states ? hx_states_items(states, t->rig.engine, &items, &ck.n_memory) : HX_E_NOMEM;
+    ck.memory = items;
+    if (!r)
+        r = hx_ckpt_write(t->p->run->ckpt_dir, &ck, t->c->save.keep);
+    hx_arena_free(&states);
+    return r;
 }
 
 static hx_result save_now(hx_trainer *t)
@@ -372,6 +418,18 @@ static hx_result save_now(hx_trainer *t)
     return HX_OK;
 }
 
+// A run that has not carried states until now begins to: its rows are at the start of a walk.
+static hx_result load_states(hx_trainer *t, const char *dir)
+{
+    bool there = true;
+    hx_arena *a = hx_engine_state_bytes(t->rig.engine) ? hx_arena_new() : NULL;
+    hx_result r = a ? hx_states_load(a, t->rig.engine, dir, &there) : HX_OK;
+    hx_arena_free(&a);
+    if (!there)
+        t->state.walk = t->state.step;
+    return r;
+}
+
 static hx_result load_from(hx_trainer *t, const char *dir)
 {
     int64_t n = t->rig.net.params->bytes;
@@ -391,7 +449,7 @@ static hx_result load_from(hx_trainer *t, const char *dir)
     for (int i = 0; i < count_saved(t) && !r; i++)
         r = hx_engine_write(t->rig.engine, saved_places[i], a + i * n);
     free(a);
-    return r;
+    return r ? r : load_states(t, dir);
 }
 
 // From the newest checkpoint, or from the seed.
@@ -486,6 +544,9 @@ static hx_result left_out(hx_trainer *t, const hx_losses *l)
     hx_ckpt_state *s = &t->state;
     bool finite = isfinite(l->grad_norm);
     s->skips++;
+    // nor are the states that such a step leaves: rows begin anew after the step that may have begun
+    if (!finite)
+        s->walk = s->step + 1;
     hx_out b = {0};
     begin_row(t, &b, "skip");
     put_number(&b, "grad_norm", l->grad_norm);
@@ -788,9 +849,10 @@ static hx_result init(hx_trainer *t)
 {
     const hx_run_conf *c = t->c;
     HX_TRY(hx_corpus_read(c, &t->corpus));
+    HX_TRY(hx_feed_new(t->arena, c, &t->corpus, &t->feed));
     HX_TRY(hx_rig_new(t->dev, c, c->trace != NULL, &t->rig));
     t->ids = hx_new(t->arena, int32_t,
-                    step_samples(c) * ((int64_t)c->train.seq_len + 1) * (c->data.masked ? 2 : 1));
+                    step_samples(c) * ((int64_t)c->train.seq_len + 1) * (t->rig.net.masked ? 2 : 1));
     return t->ids ? HX_OK : HX_E_NOMEM;
 }
 
@@ -817,6 +879,7 @@ void hx_trainer_free(hx_trainer **tp)
     if (!t)
         return;
     hx_rig_done(&t->rig);
+    hx_feed_done(&t->feed);
     hx_corpus_done(&t->corpus);
     hx_arena *arena = t->arena;
     hx_arena_free(&arena);
