@@ -1,6 +1,7 @@
 // test_carry.c - states that go from step to step: one sequence in pieces, rows that begin anew, what a
 // state can reach, what is dropped.
 #include "../src/train/engine.h"
+#include "../src/train/walk.h"
 #include "../src/core/case.h"
 #include "scratch.h"
 #include <math.h>
@@ -14,6 +15,9 @@ static const char *const models[] = {
     " \"heads\": 2, \"max_seq_len\": 8, \"block_width\": 4, \"use_compressed_mem\": true,"
     " \"compressed_mem_factor\": 2, \"recurrent_layers\": [2, 3], \"read_recurrent_layers\": [1, 3]"
     " EXTRA}",
+    "{\"model\": \"block_recurrent\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 3, \"dim_head\": 8,"
+    " \"heads\": 2, \"max_seq_len\": 8, \"block_width\": 4, \"all_layers_qk_rmsnorm\": true,"
+    " \"recurrent_layers\": [2, 3], \"read_recurrent_layers\": [1, 3] EXTRA}",
     "{\"model\": \"transformer_xl\", \"n_token\": 40, \"d_model\": 24, \"n_layer\": 2, \"d_head\": 8,"
     " \"n_head\": 3, \"d_inner\": 20, \"tgt_len\": 8, \"mem_len\": 21 EXTRA}",
     "{\"model\": \"transformer_xl\", \"n_token\": 40, \"d_model\": 16, \"n_layer\": 2, \"d_head\": 8,"
@@ -284,6 +288,80 @@ START_TEST(dropped_is_never_there)
 }
 END_TEST
 
+// ---- one token after the other --------------------------------------------------------------
+
+// Largest difference between the logits of a walk and of computing the whole text so far again, over
+// LONG tokens of two texts.
+static double walk_differs(world *w, int64_t every)
+{
+    hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = &w->params };
+    hx_walk *walk = NULL;
+    w->net.carries = false;
+    ck_ok(hx_walk_new(w->dev, &w->net, 2, shared, &walk));
+    double most = 0;
+    for (int again = 0; again < 2; again++) {
+        hx_walk_restart(walk);             // the second time over what the first one has left
+        for (int64_t i = 0; i < LONG; i++) {
+            float got[2 * V], want[V];
+            ck_ok(hx_walk_step(walk, (int32_t[]){ token(0, i), token(1, i) }, got));
+            if (i % every)
+                continue;
+            for (int b = 0; b < 2; b++) {
+                hx_pass *p = NULL;
+                int32_t ids[LONG];
+                for (int64_t k = 0; k <= i; k++) ids[k] = token(b, k);
+                ck_ok(hx_pass_new(w->dev, &w->net, HX_FOR_LOGITS, 1, i + 1, HX_PASS_FORWARD, &p));
+                ck_ok(hx_pass_bind(p, shared));
+                ck_ok(hx_pass_write(p, ids, (int32_t)i));
+                ck_ok(hx_pass_run(p));
+                ck_ok(hx_pass_read(p, hx_pass_find(p, "logits"), want));
+                for (int v = 0; v < V; v++) most = fmax(most, fabs(got[b * V + v] - want[v]));
+                hx_pass_free(&p);
+            }
+        }
+    }
+    ck_assert_int_eq(hx_walk_tokens(walk), LONG);
+    hx_walk_free(&walk);
+    return most;
+}
+
+START_TEST(a_walk_is_the_whole_text)
+{
+    world w;
+    for (int d = 0; d < HX_COUNT(devices); d++)
+        for (int more = 0; more < 2; more++) {
+            if (!open_world(&w, d, 2 * more, ""))
+                continue;
+            double most = walk_differs(&w, d ? 5 : 1);
+            ck_assert_msg(most < 1e-5, "%s: logits differ by %g", devices[d], most);
+            close_world(&w);
+        }
+}
+END_TEST
+
+// What a walk keeps of the past, and all that the device holds, stay the same from 4k to 256k tokens.
+START_TEST(a_walk_needs_no_more_memory)
+{
+    world w;
+    ck_assert(open_world(&w, 0, 0, ""));
+    hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = &w.params };
+    hx_walk *walk = NULL;
+    ck_ok(hx_walk_new(w.dev, &w.net, 1, shared, &walk));
+    int64_t early = 0;
+    float logits[V];
+    for (int64_t i = 0; i < 262144; i++) {
+        ck_ok(hx_walk_step(walk, &(int32_t){ token(0, i) }, i % 4096 ? NULL : logits));
+        if (i == 4096)
+            early = hx_dev_get_stats(w.dev).bytes_peak;
+    }
+    for (int v = 0; v < V; v++) ck_assert(isfinite(logits[v]));
+    ck_assert(early > 0);
+    ck_assert_int_eq(hx_dev_get_stats(w.dev).bytes_peak, early);
+    hx_walk_free(&walk);
+    close_world(&w);
+}
+END_TEST
+
 START_TEST(a_piece_must_be_whole_segments)
 {
     world w;
@@ -299,6 +377,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = { pieces_are_the_whole, swapped_memories_swap_results,
-        a_state_reaches_its_row, dropped_is_never_there, a_piece_must_be_whole_segments };
+        a_state_reaches_its_row, dropped_is_never_there, a_walk_is_the_whole_text,
+        a_walk_needs_no_more_memory, a_piece_must_be_whole_segments };
     return run_suite("carry", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -25,6 +25,9 @@ typedef enum {
     HX_FOR_LOSS,                           // training and evaluation: only the losses
     HX_FOR_LOGITS,                         // generation: logits of one position
     HX_FOR_PARITY,                         // `htxvk forward`: everything the reference returns
+    HX_FOR_TOKEN,                          // generation, carrying: logits of one token, ids [batch, 1]
+    HX_FOR_TURN,                           // between two of them, where the model says so; at age 0 it
+                                           // makes what the first token needs
 } hx_purpose;
 
 // A graph under construction: inputs, named outputs, parameters by handle.
@@ -89,7 +92,11 @@ typedef struct hx_model {
     // ps->arena and returned (NULL and ps->err on failure).
     void         *(*declare)(const void *conf, hx_params *ps);
     void          (*build)(const void *conf, const void *self, hx_graph *g);
-    // Sizes that drivers need, by name: "num_tokens", "seq_len", "ignore_index".
+    // Sizes that drivers need, by name: "num_tokens", "seq_len", "ignore_index"; "segment": what is
+    // carried on comes from a multiple of so many tokens; "turn": it has graphs for HX_FOR_TOKEN, and
+    // HX_FOR_TURN comes before the first and after every n tokens; an age is then taken for n + age
+    // mod n from n on. -1: without turns. Graphs for both carry the same states in the same order.
+    // 0: there is none.
     int64_t       (*size)(const void *conf, const char *what);
     // Small configurations for checks: "KEY=VALUE ... B=2 N=24; ...", ids being [B, N].
     const char     *samples;

@@ -8,257 +8,11 @@
 // Rows are in the order of time: row t*B + b is token t of batch row b, so that the batch rows are
 // the residue classes of attention and rotary embedding, and a memory is the rows above a block:
 // keys and values of all blocks lie one below the other and nothing is copied to be remembered.
-#include "../../runtime/log.h"
+#include "block_recurrent.h"
 #include "head.h"
 #include "../ops/t.h"
 #include <math.h>
 #include <string.h>
-
-enum { MAX_DEPTH = 256, MAX_TABLES = 16 };
-
-typedef struct block_recurrent_conf {
-    int32_t num_tokens, dim, depth, dim_head, heads, max_seq_len, block_width, ignore_index;
-    hx_ints num_state_vectors, recurrent_layers, read_recurrent_layers;
-    bool    all_layers_qk_rmsnorm, use_flash_attn, use_compressed_mem, live_states, live_memories;
-    int32_t compressed_mem_factor;
-    double  ff_mult, state_dropout, xl_memories_dropout;
-    // derived; layers count from 0
-    int     inner, S, C;                   // C: containers of states
-    int     write[MAX_DEPTH], read[MAX_DEPTH];         // layer of container c, ascending by write
-} block_recurrent_conf;
-
-#define F(type, name, def, min, max, help) \
-    { #name, HX_##type, offsetof(block_recurrent_conf, name), def, min, max, help },
-static const hx_field fields[] = {
-    F(I32,  num_tokens, NULL, 1, 1 << 24, "size of the vocabulary")
-    F(I32,  dim, NULL, 1, 65536, "width")
-    F(I32,  depth, NULL, 1, MAX_DEPTH, "layers")
-    F(I32,  dim_head, "64", 1, 256, "width of an attention head, even")
-    F(I32,  heads, "8", 1, 1024, "heads of queries; keys and values have one")
-    F(BOOL, all_layers_qk_rmsnorm, "false", 0, 0, "normalise queries and keys in every layer")
-    F(F64,  ff_mult, "4", 1e-3, 1024, "width of the feed-forward layer over dim, before its gate")
-    F(I32,  max_seq_len, "1024", 1, 1 << 24, "tokens of a segment, a multiple of block_width")
-    F(I32,  block_width, "512", 1, 1 << 22, "tokens of a block")
-    F(INTS, recurrent_layers, "null", 1, MAX_DEPTH, "layers that write states; null: depth / 2")
-    F(INTS, read_recurrent_layers, "null", 1, MAX_DEPTH, "layers that read them, one for each that "
-            "writes, not above it; null: the same layers")
-    F(INTS, num_state_vectors, "null", 1, 1 << 22, "states of a container; null: block_width")
-    F(I32,  ignore_index, "-100", -2147483647, 2147483647, "label that is not trained on")
-    F(BOOL, use_flash_attn, "false", 0, 0, "accepted for the reference's sake, without effect")
-    F(BOOL, use_compressed_mem, "false", 0, 0, "keep what leaves the memory, compressed")
-    F(I32,  compressed_mem_factor, "4", 1, 1 << 22, "tokens that are compressed into one")
-    // not of the reference, where both end with their segment
-    F(BOOL, live_states, "false", 0, 0, "gradients go through states from segment to segment")
-    F(BOOL, live_memories, "false", 0, 0, "gradients go through memories from segment to segment")
-    // of its training wrapper
-    F(F64,  state_dropout, "0", 0, 1, "chance that a segment of training begins without states")
-    F(F64,  xl_memories_dropout, "0", 0, 1, "chance that it begins without memories")
-    {0}
-};
-#undef F
-
-// ---- validity ----------------------------------------------------------------------------
-
-static bool is_null(const hx_ints *v) { return !v->n || v->v[0] == HX_NULL; }
-
-static hx_result check_container(const block_recurrent_conf *k, int write, int read)
-{
-    if (write < 1 || write > k->depth)
-        return hx_fail(HX_E_INPUT, "model.recurrent_layers: there is no layer %d among %d [E-MODEL]",
-            write, k->depth);
-    if (read < 1 || read > write)
-        return hx_fail(HX_E_INPUT, "model.read_recurrent_layers: layer %d cannot read what layer %d "
-            "writes; read at layers 1 to %d [E-MODEL]", read, write, write);
-    for (int c = 0; c < k->C; c++)
-        if (k->write[c] == write - 1)
-            return hx_fail(HX_E_INPUT, "model.recurrent_layers names %d twice [E-MODEL]", write);
-    return HX_OK;
-}
-
-// Containers in the order of the layers that write them.
-static hx_result find_containers(block_recurrent_conf *k)
-{
-    const hx_ints *w = &k->recurrent_layers, *r = &k->read_recurrent_layers;
-    bool none = is_null(w), same = is_null(r);
-    int n = none ? 1 : w->n;
-    if (none && k->depth < 2)
-        return hx_fail(HX_E_INPUT, "model.depth is 1, and recurrent_layers is depth / 2 unless given: "
-            "a layer 0; give recurrent_layers: [1] [E-MODEL]");
-    if (!same && r->n != n)
-        return hx_fail(HX_E_INPUT, "model.read_recurrent_layers has %d layers for %d of "
-            "recurrent_layers [E-MODEL]", r->n, n);
-    k->C = 0;
-    for (int i = 0; i < n; i++) {
-        int write = none ? k->depth / 2 : w->v[i], read = same ? write : r->v[i];
-        HX_TRY(check_container(k, write, read));
-        int c = k->C++;
-        for (; c > 0 && k->write[c - 1] > write - 1; c--) {
-            k->write[c] = k->write[c - 1];
-            k->read[c] = k->read[c - 1];
-        }
-        k->write[c] = write - 1;
-        k->read[c] = read - 1;
-    }
-    return HX_OK;
-}
-
-static hx_result check(void *conf)
-{
-    block_recurrent_conf *k = conf;
-    k->inner = (int)(k->dim * k->ff_mult * 2 / 3);
-    k->S = is_null(&k->num_state_vectors) ? k->block_width : k->num_state_vectors.v[0];
-    if (k->num_state_vectors.n > 1)
-        return hx_fail(HX_E_INPUT, "model.num_state_vectors has %d values, one is needed [E-MODEL]",
-            k->num_state_vectors.n);
-    if (k->inner < 1)
-        return hx_fail(HX_E_INPUT, "model.ff_mult leaves no channel of dim %d [E-MODEL]", k->dim);
-    if (k->dim_head % 2)
-        return hx_fail(HX_E_INPUT, "model.dim_head: %d must be even for the rotary embedding "
-            "[E-MODEL]", k->dim_head);
-    if (k->max_seq_len % k->block_width)
-        return hx_fail(HX_E_INPUT, "model.max_seq_len: %d is no multiple of block_width %d [E-MODEL]",
-            k->max_seq_len, k->block_width);
-    if (k->use_compressed_mem && (k->compressed_mem_factor > k->block_width || k->block_width < 2))
-        return hx_fail(HX_E_INPUT, "model.compressed_mem_factor: a block of %d tokens cannot be "
-            "compressed by %d [E-MODEL]", k->block_width, k->compressed_mem_factor);
-    HX_TRY(find_containers(k));
-    if (k->max_seq_len == k->block_width && !k->live_states)
-        hx_log(HX_LOG_WARN, "max_seq_len is block_width %d: what writes the states gets no gradient "
-            "within a segment; a max_seq_len of two blocks or more trains it", k->block_width);
-    return HX_OK;
-}
-
-// ---- parameters --------------------------------------------------------------------------
-
-typedef struct { hx_p g, b; } norm;                    // b is a buffer, usually zero
-typedef struct { hx_p q, k; } scales;                  // of queries and keys; 0: not normalised
-typedef struct {
-    hx_p   init, pos, beta;
-    norm   norm;
-    hx_p   q_to_state, q_from_state, to_q, to_kv, out, gate, gate_b;
-    scales to_state, self, from_state;
-} container;
-typedef struct {
-    norm   norm;
-    hx_p   q, kv, out;
-    scales s;
-    norm   ff_norm;
-    hx_p   w1, w2, conv, conv_b;
-} layer;
-typedef struct { hx_p E; layer *layer; container *state; norm last; hx_p logits; } block_recurrent;
-
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-// torch's defaults for linear and convolution layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
-#define LINEAR(fan_in) HX_INIT_UNIFORM, 1 / sqrt((double)(fan_in))
-#define NORMAL(sigma) HX_INIT_NORMAL, sigma
-#define ONES HX_INIT_CONST, 1
-
-static scales declare_scales(hx_params *ps, int dh, const char *at)
-{
-    scales s;
-    s.q = hx_param_add(ps, ONES, SHAPE(dh), "%s.q_scale", at);
-    s.k = hx_param_add(ps, ONES, SHAPE(dh), "%s.k_scale", at);
-    return s;
-}
-
-static void declare_container(const block_recurrent_conf *k, hx_params *ps, const char *at,
-                              container *p)
-{
-    int64_t D = k->dim, dh = k->dim_head, hd = k->heads * dh;
-    p->init = hx_param_add(ps, NORMAL(0.1), SHAPE(k->S, D), "%s.init_state", at);
-    p->pos = hx_param_add(ps, NORMAL(1), SHAPE(k->S, D), "%s.state_pos_ids", at);
-    p->beta = hx_param_add(ps, NORMAL(0.1), SHAPE(D), "%s.learned_ema_beta", at);
-    p->norm.g = hx_param_add(ps, ONES, SHAPE(D), "%s.state_norm.gamma", at);
-    p->q_to_state = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.q_to_state.weight", at);
-    p->q_from_state = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.q_from_state.weight", at);
-    p->to_q = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.state_to_q.weight", at);
-    p->to_kv = hx_param_add(ps, LINEAR(D), SHAPE(2 * dh, D), "%s.state_to_kv.weight", at);
-    p->out = hx_param_add(ps, LINEAR(2 * hd), SHAPE(D, 2 * hd), "%s.to_state_out.weight", at);
-    const char *const name[3] = { "to_state_cross_attn", "state_self_attn", "from_state_cross_attn" };
-    scales *const s[3] = { &p->to_state, &p->self, &p->from_state };
-    for (int i = 0; i < 3; i++) {
-        const char *path = hx_sprintf(ps->arena, "%s.%s", at, name[i]);
-        *s[i] = path ? declare_scales(ps, k->dim_head, path) : (scales){ 0 };
-    }
-    p->gate = hx_param_add(ps, LINEAR(D), SHAPE(D, D), "%s.state_out_to_gate.weight", at);
-    p->gate_b = hx_param_add(ps, LINEAR(D), SHAPE(D), "%s.state_out_to_gate.bias", at);
-}
-
-static int container_of(const block_recurrent_conf *k, int l)
-{
-    int c = 0;
-    while (c < k->C && k->write[c] != l) c++;
-    return c < k->C ? c : -1;
-}
-
-static void declare_layer(const block_recurrent_conf *k, hx_params *ps, block_recurrent *m, int l)
-{
-    layer *p = &m->layer[l];
-    int64_t D = k->dim, dh = k->dim_head, hd = k->heads * dh, reads = 0;
-    int c = container_of(k, l);
-    for (int i = 0; i < k->C; i++) reads += k->read[i] == l;
-    const char *at = hx_sprintf(ps->arena, "layers.%d.0", l);
-    const char *attn = hx_sprintf(ps->arena, "layers.%d.0.attn", l);
-    const char *state = hx_sprintf(ps->arena, "layers.%d.0.state_container", l);
-    if (!at || !attn || !state) {
-        ps->err = HX_E_NOMEM;
-        return;
-    }
-    p->norm.g = hx_param_add(ps, ONES, SHAPE(D), "%s.norm.gamma", at);
-    p->q = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.to_q.weight", at);
-    p->kv = hx_param_add(ps, LINEAR(D), SHAPE(2 * dh, D), "%s.to_kv.weight", at);
-    if (c >= 0 || k->all_layers_qk_rmsnorm)
-        p->s = declare_scales(ps, k->dim_head, attn);
-    int64_t wide = hd * (1 + reads);
-    p->out = hx_param_add(ps, LINEAR(wide), SHAPE(D, wide), "%s.to_out.weight", at);
-    if (c >= 0)
-        declare_container(k, ps, state, &m->state[c]);
-    int64_t n = k->inner, r = k->compressed_mem_factor;
-    p->ff_norm.g = hx_param_add(ps, ONES, SHAPE(D), "layers.%d.1.0.gamma", l);
-    p->w1 = hx_param_add(ps, LINEAR(D), SHAPE(2 * n, D), "layers.%d.1.1.weight", l);
-    p->w2 = hx_param_add(ps, LINEAR(n), SHAPE(D, n), "layers.%d.1.3.weight", l);
-    if (!k->use_compressed_mem)
-        return;
-    at = "mem_manager.layers";
-    p->conv = hx_param_add(ps, LINEAR(dh * r), SHAPE(2 * dh, dh, r), "%s.%d.1.1.weight", at, l);
-    p->conv_b = hx_param_add(ps, LINEAR(dh * r), SHAPE(2 * dh), "%s.%d.1.1.bias", at, l);
-}
-
-static void declare_buffers(const block_recurrent_conf *k, hx_params *ps, block_recurrent *m)
-{
-    int64_t D = k->dim;
-    for (int l = 0; l < k->depth; l++) {
-        m->layer[l].norm.b = hx_param_fixed(ps, 0, SHAPE(D), "layers.%d.0.norm.beta", l);
-        m->layer[l].ff_norm.b = hx_param_fixed(ps, 0, SHAPE(D), "layers.%d.1.0.beta", l);
-    }
-    for (int c = 0; c < k->C; c++)
-        m->state[c].norm.b = hx_param_fixed(ps, 0, SHAPE(D),
-            "layers.%d.0.state_container.state_norm.beta", k->write[c]);
-    m->last.b = hx_param_fixed(ps, 0, SHAPE(D), "to_logits.0.beta");
-}
-
-static void *declare(const void *conf, hx_params *ps)
-{
-    const block_recurrent_conf *k = conf;
-    block_recurrent *m = hx_new(ps->arena, block_recurrent, 1);
-    if (m) {
-        m->layer = hx_new(ps->arena, layer, k->depth);
-        m->state = hx_new(ps->arena, container, k->C);
-    }
-    if (!m || !m->layer || !m->state) {
-        ps->err = HX_E_NOMEM;
-        return NULL;
-    }
-    m->E = hx_param_add(ps, NORMAL(1), SHAPE(k->num_tokens, k->dim), "token_emb.weight");
-    for (int l = 0; l < k->depth && !ps->err; l++)
-        declare_layer(k, ps, m, l);
-    m->last.g = hx_param_add(ps, ONES, SHAPE(k->dim), "to_logits.0.gamma");
-    m->logits = hx_param_add(ps, LINEAR(k->dim), SHAPE(k->num_tokens, k->dim), "to_logits.1.weight");
-    if (!ps->err)
-        declare_buffers(k, ps, m);
-    return ps->err ? NULL : m;
-}
 
 // ---- the model ---------------------------------------------------------------------------
 
@@ -281,6 +35,7 @@ typedef struct run {
     int64_t   head, line_rows;             // head: tokens in front of those of this step
     hx_t      age;                         // [B], of the memory at the start of the segment; HX_NONE:
                                            // known without looking, because every row has the same
+    hx_t      gone;                        // one token alone: so many keys of its past are not seen
     table     tables[MAX_TABLES];
     int       n_table;
 } run;
@@ -450,6 +205,8 @@ static hx_t not_yet(run *r, int l, int64_t in)
 {
     int64_t w = r->k->block_width;
     hx_t raw = r->mem->raw[l], packed = r->mem->packed[l], n = HX_NONE;
+    if (hx_is(r->gone))
+        return r->gone;
     if (!hx_is(r->age) || !hx_is(raw))
         return HX_NONE;
     if (in < w)
@@ -479,6 +236,7 @@ static hx_t attend(run *r, int l, hx_t x, int64_t at, int64_t in)
 {
     const layer *p = &r->m->layer[l];
     const block_recurrent_conf *c = r->k;
+    bool alone = hx_is(r->gone);
     int B = (int)r->B;
     hx_t u = layernorm(r, x, p->norm), k, v, part[MAX_DEPTH + 1];
     hx_t q = normed(r, linear(u, P(p->q)), p->s.q);
@@ -492,14 +250,17 @@ static hx_t attend(run *r, int l, hx_t x, int64_t at, int64_t in)
     for (int i = 0; i < c->C; i++) {
         if (c->read[i] != l)
             continue;
-        view_state(r, i);
+        if (!alone)
+            view_state(r, i);
         hx_t ask = linear(u, P(r->m->state[i].q_to_state));
         part[n++] = look(r, ask, r->view[i].k, r->view[i].v, r->m->state[i].to_state);
     }
-    int writes = container_of(c, l);
-    if (writes >= 0)
+    int writes = hx_block_recurrent_writes(c, l);
+    if (writes >= 0 && !alone)
         write_state(r, writes, kv);
-    if (hx_rows(kv) == (int64_t)c->block_width * B)
+    if (alone)
+        r->mem->raw[l] = newest(r, all, hx_rows(all) / B - 1, NULL);
+    else if (hx_rows(kv) == (int64_t)c->block_width * B)
         remember(r, l, kv);
     return t_linear(hx_concat(1, n, part), P(p->out), HX_NONE, HX_ACT_NONE, x);
 }
@@ -693,15 +454,96 @@ static void one_position(run *r, int64_t T)
     hx_output(r->g, "logits", logits_of(r, layernorm(r, x, r->m->last)));
 }
 
+// ---- one token after the other ---------------------------------------------------------------
+// What goes from token to token: the keys and values of the newest 2w - 1 tokens of each layer, of
+// which a token sees those of its block and of the block before; the states, and their keys and
+// values, which stay the same for a whole block. Positions count back from the newest token, as they
+// do in blocks, so that nothing depends on how long a text has become.
+
+static hx_t take(run *r, const char *what, int i, int64_t rows, int64_t width)
+{
+    return hx_carry(r->g, numbered(r, what, i), 2, (int64_t[]){ rows * r->B, width });
+}
+
+static void take_token(run *r, hx_t *recent, hx_t *state, hx_t *looks)
+{
+    const block_recurrent_conf *k = r->k;
+    for (int l = 0; l < k->depth; l++)
+        recent[l] = take(r, "recent", l, 2 * k->block_width - 1, 2 * k->dim_head);
+    for (int c = 0; c < k->C; c++) {
+        state[c] = take(r, "state", c, k->S, k->dim);
+        looks[c] = take(r, "view", c, k->S, 2 * k->dim_head);
+    }
+}
+
+static void pass_token(run *r, const hx_t *recent, const hx_t *state, const hx_t *looks)
+{
+    for (int l = 0; l < r->k->depth; l++)
+        hx_carry_out(r->g, numbered(r, "recent", l), recent[l]);
+    for (int c = 0; c < r->k->C; c++) {
+        hx_carry_out(r->g, numbered(r, "state", c), state[c]);
+        hx_carry_out(r->g, numbered(r, "view", c), looks[c]);
+    }
+}
+
+typedef struct passed { hx_t recent[MAX_DEPTH], state[MAX_DEPTH], view[MAX_DEPTH]; } passed;
+
+// The logits of one token for each row.
+static void one_token(run *r, passed *p)
+{
+    int64_t w = r->k->block_width;
+    take_token(r, p->recent, p->state, p->view);
+    hx_t gone = t_gone(r->g->age, HX_NONE, 2 * w - 1, 0, 1, 1);
+    r->gone = hx_reshape(gone, 2, (int64_t[]){ 1, r->B });
+    for (int l = 0; l < r->k->depth; l++)
+        r->mem->raw[l] = p->recent[l];
+    for (int c = 0; c < r->k->C; c++)
+        keys_values(r, p->view[c], &r->view[c].k, &r->view[c].v);
+    hx_t ids = hx_reshape(r->g->ids, 2, (int64_t[]){ 1, r->B });
+    hx_t x = t_embedding(ids, P(r->m->E), r->B);
+    for (int l = 0; l < r->k->depth; l++)
+        x = feed_forward(r, &r->m->layer[l], attend(r, l, x, -1, 0));
+    hx_output(r->g, "logits", logits_of(r, layernorm(r, x, r->m->last)));
+    pass_token(r, r->mem->raw, p->state, p->view);
+}
+
+// A block is full: its states and how the next block looks at them; at age 0 the initial ones.
+static void turn(run *r, passed *p)
+{
+    int64_t w = r->k->block_width, D = r->k->dim, S = r->k->S;
+    take_token(r, p->recent, p->state, p->view);
+    for (int c = 0; c < r->k->C; c++) {
+        r->mem->state[c] = hx_reshape(p->state[c], 3, (int64_t[]){ 1, S * r->B, D });
+        view_state(r, c);
+        write_state(r, c, newest(r, p->recent[r->k->write[c]], w, NULL));
+        r->mem->state[c] = choose(r, r->g->age, r->mem->state[c], initial(r, c));
+        view_state(r, c);
+        p->state[c] = r->mem->state[c];
+        p->view[c] = hx_concat(1, 2, (hx_t[]){ r->view[c].k, r->view[c].v });
+    }
+    pass_token(r, p->recent, p->state, p->view);
+}
+
 static void build(const void *conf, const void *self, hx_graph *g)
 {
     const block_recurrent_conf *k = conf;
-    int64_t T = g->tokens - (g->purpose != HX_FOR_LOGITS);
+    int64_t T = g->tokens - (g->purpose == HX_FOR_LOSS || g->purpose == HX_FOR_PARITY);
     run *r = hx_new(g->tape->arena, run, 1);
     memory *mem = hx_new(g->tape->arena, memory, 1);
     if (!r || !mem || T < 1) {
         hx_tape_fail(g->tape, T < 1 ? HX_E_INPUT : HX_E_NOMEM, "a sequence of %lld tokens cannot be "
             "computed [E-LENGTH]", (long long)T);
+        return;
+    }
+    bool alone = g->purpose == HX_FOR_TOKEN || g->purpose == HX_FOR_TURN;
+    if (alone) {
+        passed *p = hx_new(g->tape->arena, passed, 1);
+        if (p && r && mem) {
+            *r = (run){ .k = k, .m = self, .g = g, .B = g->batch, .mem = mem };
+            (g->purpose == HX_FOR_TOKEN ? one_token : turn)(r, p);
+        } else {
+            hx_tape_fail(g->tape, HX_E_NOMEM, "no memory for a graph [E-NOMEM]");
+        }
         return;
     }
     if (g->carries && T % k->max_seq_len) {
@@ -722,14 +564,8 @@ static void build(const void *conf, const void *self, hx_graph *g)
         segments(r, T);
 }
 
-static int64_t size(const void *conf, const char *what)
-{
-    const block_recurrent_conf *k = conf;
-    return !strcmp(what, "num_tokens") ? k->num_tokens : !strcmp(what, "seq_len") ? k->max_seq_len
-        : !strcmp(what, "ignore_index") ? k->ignore_index : 0;
-}
-
 HX_MODEL(block_recurrent,
     .title = "BlockRecurrentTransformer", .source = "block-recurrent-transformer-pytorch 0.4.4",
-    .fields = fields, .conf_size = sizeof(block_recurrent_conf),
-    .check = check, .declare = declare, .build = build, .size = size);
+    .fields = hx_block_recurrent_fields, .conf_size = sizeof(block_recurrent_conf),
+    .check = hx_block_recurrent_check, .declare = hx_block_recurrent_declare, .build = build,
+    .size = hx_block_recurrent_size);

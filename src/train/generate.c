@@ -1,5 +1,6 @@
 // generate.c - padded contexts of a few lengths, each planned once; sampling on the host.
 #include "generate.h"
+#include "walk.h"
 
 #include <Random123/philox.h>
 #include <math.h>
@@ -17,6 +18,7 @@ struct hx_generator {
     int           n;
     int64_t       length[MAX_LENGTHS];     // SHORTEST, doubled each time, the last is seq_len
     hx_pass      *pass[MAX_LENGTHS];       // made on first use
+    hx_walk      *walk;                    // a model that goes on token by token needs no contexts
     float        *logits;
     int32_t      *ids;
 };
@@ -102,6 +104,8 @@ static hx_result init(hx_generator *g)
     const hx_model *m = g->net->model;
     g->V = m->size(g->net->conf, "num_tokens");
     g->seq_len = m->size(g->net->conf, "seq_len");
+    if (hx_can_walk(g->net))
+        HX_TRY(hx_walk_new(g->dev, g->net, 1, g->shared, &g->walk));
     for (int64_t n = SHORTEST; n < g->seq_len && g->n < MAX_LENGTHS - 1; n *= 2)
         g->length[g->n++] = n;
     g->length[g->n++] = g->seq_len;
@@ -139,6 +143,7 @@ void hx_generator_free(hx_generator **gp)
         return;
     for (int i = 0; i < g->n; i++)
         hx_pass_free(&g->pass[i]);
+    hx_walk_free(&g->walk);
     hx_arena *arena = g->arena;
     hx_arena_free(&arena);
     *gp = NULL;
@@ -172,7 +177,7 @@ static hx_result need_pass(hx_generator *g, int i)
 
 hx_result hx_generator_prepare(hx_generator *g, int64_t tokens)
 {
-    for (int i = 0; i <= length_for(g, hx_min(tokens, g->seq_len)); i++)
+    for (int i = 0; !g->walk && i <= length_for(g, hx_min(tokens, g->seq_len)); i++)
         HX_TRY(need_pass(g, i));
     return HX_OK;
 }
@@ -191,6 +196,18 @@ static hx_result next_logits(hx_generator *g, int64_t n)
     return hx_pass_read(p, hx_pass_find(p, "logits"), g->logits);
 }
 
+// All of a prompt, whatever its length; the logits behind its last token are there then.
+static hx_result walk_prompt(hx_generator *g, const uint8_t *text, int64_t n)
+{
+    int32_t first = g->V > '\n' ? '\n' : 0;
+    hx_walk_restart(g->walk);
+    if (n < 1)
+        return hx_walk_step(g->walk, &first, g->logits);
+    for (int64_t i = 0; i < n; i++)
+        HX_TRY(hx_walk_step(g->walk, &(int32_t){ text[i] }, i + 1 < n ? NULL : g->logits));
+    return HX_OK;
+}
+
 static hx_result take_prompt(hx_generator *g, const uint8_t *text, int64_t n, int64_t *used)
 {
     for (int64_t i = 0; i < n; i++)
@@ -200,6 +217,8 @@ static hx_result take_prompt(hx_generator *g, const uint8_t *text, int64_t n, in
                 "the prompt's byte %d at offset %lld is no token: the model knows 0 to %lld "
                 "[E-TOKEN-RANGE]",
                 text[i], (long long)i, (long long)g->V - 1);
+    if (g->walk)
+        return walk_prompt(g, text, n);
     *used = hx_min(n, g->seq_len);
     for (int64_t i = 0; i < *used; i++)
         g->ids[i] = text[n - *used + i];
@@ -214,7 +233,8 @@ hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t le
     int64_t used = 0;
     HX_TRY(take_prompt(g, prompt, n, &used));
     for (int64_t i = 0; i < length; i++) {
-        HX_TRY(next_logits(g, used));
+        if (!g->walk)
+            HX_TRY(next_logits(g, used));
         for (int64_t v = 0; v < g->V; v++)
             if (isnan(g->logits[v]))
                 return hx_fail(
@@ -222,11 +242,15 @@ hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t le
                     "the logit of token %lld is not a number after %lld tokens [E-NUMERIC]",
                     (long long)v, (long long)i);
         int64_t token = hx_sample_token(g->logits, g->V, s, i);
+        if (!emit(user, (uint8_t)token))
+            return HX_OK;
+        if (g->walk) {
+            HX_TRY(i + 1 < length ? hx_walk_step(g->walk, &(int32_t){ (int32_t)token }, g->logits) : HX_OK);
+            continue;
+        }
         if (used == g->seq_len)
             memmove(g->ids, g->ids + 1, sizeof *g->ids * (size_t)--used);
         g->ids[used++] = (int32_t)token;
-        if (!emit(user, (uint8_t)token))
-            return HX_OK;
     }
     return HX_OK;
 }

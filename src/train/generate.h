@@ -20,6 +20,6 @@ void      hx_generator_free(hx_generator **g);    // accepts NULL, writes NULL
 hx_result hx_generator_prepare(hx_generator *g, int64_t tokens);
 // Continues `prompt` by `length` tokens, each handed to `emit` at once; emit returns false to end
 // early. Without a prompt the text begins as after a line break. The context is the newest seq_len
-// tokens. HX_E_INPUT: the prompt has a byte that is no token.
+// tokens, or, of a model that goes on token by token, all of them. HX_E_INPUT: the prompt has a byte that is no token.
 hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t length,
                       const hx_sampling *s, bool (*emit)(void *user, uint8_t byte), void *user);
