@@ -2,6 +2,7 @@
 #include "io.h"
 #include <dirent.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 enum { MAX_DEPTH = 32, MAX_NAMES = 1 << 20, NAME_BYTES = 120 };
@@ -45,6 +46,17 @@ hx_result hx_dir_sync(const char *path)
     if (r && e != EINVAL)
         return hx_fail(HX_E_IO, "cannot sync the directory '%s': %s [E-IO]", path, strerror(e));
     return HX_OK;
+}
+
+int64_t hx_dir_room(const char *path)
+{
+    struct statvfs s;
+    const char *what = hx_fault("io", "statvfs");
+    if (what)
+        return 0;
+    if (statvfs(path, &s) || s.f_blocks == 0)
+        return -1;
+    return (int64_t)s.f_bavail * (int64_t)s.f_frsize;
 }
 
 static int by_bytes(const void *a, const void *b)

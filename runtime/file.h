@@ -46,6 +46,8 @@ hx_result hx_file_append(const char *path, const void *data, int64_t n);
 hx_result hx_dir_make(const char *path, unsigned mode);       // existing directory: done
 hx_result hx_dir_make_all(const char *path, unsigned mode);   // with missing parents
 hx_result hx_dir_sync(const char *path);
+// Bytes that a file there may grow by before its disk is full; -1: unknown.
+int64_t   hx_dir_room(const char *path);
 // Names in a directory without "." and "..", sorted by bytes; in `arena`.
 typedef struct hx_names { int n; const char **v; } hx_names;
 hx_result hx_dir_list(hx_arena *arena, const char *path, hx_names *out);

@@ -1,14 +1,25 @@
 // plan.c - `htxvk plan`: what a training would take, counted on the null device.
 #include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "../../runtime/clock.h"
 #include "../train/rig.h"
-#include "cli.h"
+#include "preset.h"
 
-typedef struct plan_opts { hx_strs set; bool json, dump; } plan_opts;
+typedef struct plan_opts {
+    hx_strs set, data;
+    const char *fit;
+    bool json, dump, time;
+} plan_opts;
 #define O(type, member, def, help) { #member, type, offsetof(plan_opts, member), def, 0, 0, help }
 static const hx_field plan_fields[] = {
     O(HX_STRS, set, "[]", "replace one value of the configuration, key=value; may be repeated"),
+    O(HX_STRS, data, "[]", "text to train on, instead of data.train; may be repeated"),
+    O(HX_STR, fit, "", "also the largest train.batch that fits into this much, as 24GiB or 800MiB; "
+      "`device`: into what --device has"),
+    O(HX_BOOL, time, "false", "with --device: also three steps on it, and how long the training would take"),
     O(HX_BOOL, json, "false", "one JSON document on stdout"),
     O(HX_BOOL, dump, "false", "also every step of the plans: kernel, shape, memory"),
     {0}
@@ -50,6 +61,117 @@ static void as_text(hx_arena *a, const hx_run_conf *k, const hx_rig *rig, const 
                rows[i].what);
 }
 
+// ---- what fits -----------------------------------------------------------------------------
+
+// "24GiB": bytes.
+static hx_result read_bytes(const char *s, double *out)
+{
+    static const struct { const char *name; double size; } units[] = {
+        { "", 1 }, { "KiB", 1024.0 }, { "MiB", 1048576.0 }, { "GiB", 1073741824.0 },
+        { "TiB", 1099511627776.0 } };
+    struct { double v; } n;
+    const hx_field f[] = { { "fit", HX_F64, 0, "0", 0, 0, "" }, { 0 } };
+    size_t digits = strspn(s, "0123456789.");
+    char text[32];
+    snprintf(text, sizeof text, "%.*s", (int)hx_min((int64_t)digits, 31), s);
+    for (int i = 0; digits && i < HX_COUNT(units); i++)
+        if (!strcmp(s + digits, units[i].name) && !hx_field_set(f, &n, "fit", text, NULL)) {
+            *out = n.v * units[i].size;
+            return HX_OK;
+        }
+    return hx_fail(HX_E_USAGE, "--fit %s: a number and KiB, MiB, GiB or TiB is needed, or `device` "
+                   "[E-USAGE]", s);
+}
+
+// Memory that a training takes with this batch; the null device counts it. 0: it cannot be planned.
+static int64_t peak_of(const hx_run_conf *k, int32_t batch)
+{
+    hx_run_conf other = *k;
+    hx_dev *null = NULL;
+    hx_rig rig = {0};
+    other.train.batch = batch;
+    if (hx_dev_open(&(hx_dev_params){ .select = "null" }, &null))
+        return 0;
+    int64_t peak = hx_rig_new(null, &other, false, &rig) ? 0 : hx_dev_get_stats(null).bytes_peak;
+    hx_rig_done(&rig);
+    hx_dev_close(&null);
+    return peak;
+}
+
+// The largest batch that fits, 0 for none: doubled until it does not, then in between.
+static int32_t largest_batch(const hx_run_conf *k, double bytes)
+{
+    int32_t good = 0, bad = 1;
+    while (bad <= 32768) {
+        int64_t peak = peak_of(k, bad);
+        if (!peak || (double)peak > bytes)
+            break;
+        good = bad;
+        bad *= 2;
+    }
+    while (bad - good > 1) {
+        int32_t mid = good + (bad - good) / 2;
+        int64_t peak = peak_of(k, mid);
+        *(peak && (double)peak <= bytes ? &good : &bad) = mid;
+    }
+    return good;
+}
+
+// The fastest of three steps on made-up tokens, in seconds.
+static hx_result time_step(const hx_run_conf *k, hx_engine *e, double *out)
+{
+    int64_t n = (int64_t)k->train.accumulate * k->train.batch * (k->train.seq_len + 1);
+    int64_t V = k->model->size(k->model_conf, "num_tokens");
+    int32_t *ids = calloc((size_t)n, sizeof *ids);
+    hx_losses l;
+    if (!ids)
+        return hx_fail(HX_E_NOMEM, "no memory for a batch [E-NOMEM]");
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)V);
+    hx_result r = hx_engine_init(e, 1);
+    *out = INFINITY;
+    for (int i = 1; i <= 3 && !r; i++) {
+        double start = hx_now_ms();
+        r = hx_engine_step(e, i, 0, ids);
+        r = r ? r : hx_engine_result(e, &l);
+        *out = fmin(*out, 1e-3 * (hx_now_ms() - start));
+    }
+    free(ids);
+    return r;
+}
+
+static hx_result decide(hx_cli *c, const hx_run_conf *k, const hx_dev *dev, hx_engine *e, json_t *doc)
+{
+    const plan_opts *o = c->opts;
+    double bytes = 0, seconds = 0;
+    bool counted = !strcmp(hx_dev_get_caps(dev)->kind, "null");
+    if (!strcmp(o->fit, "device"))
+        bytes = counted ? 0 : (double)hx_dev_get_caps(dev)->memory_bytes;
+    else if (o->fit[0])
+        HX_TRY(read_bytes(o->fit, &bytes));
+    if (o->fit[0] && !(bytes > 0))
+        return hx_fail(HX_E_USAGE, "--fit %s: say how much, or name a device with --device [E-USAGE]",
+                       o->fit);
+    if (o->fit[0]) {
+        int32_t batch = largest_batch(k, bytes);
+        json_object_set_new(doc, "largest_batch", json_integer(batch));
+        if (!o->json)
+            printf("largest batch %d fits into %s\n", batch, hx_cli_bytes(c->arena, bytes));
+    }
+    if (!o->time)
+        return HX_OK;
+    if (counted)
+        return hx_fail(HX_E_USAGE, "--time needs a --device to measure on [E-USAGE]");
+    HX_TRY(time_step(k, e, &seconds));
+    json_object_set_new(doc, "seconds_per_step", json_real(seconds));
+    json_object_set_new(doc, "seconds", json_real(seconds * (double)k->train.steps));
+    if (!o->json)
+        printf("time          %.3g s a step on %s, %s for %lld steps without evaluations\n", seconds,
+               hx_dev_get_caps(dev)->name, hx_cli_time(c->arena, seconds * (double)k->train.steps),
+               (long long)k->train.steps);
+    return HX_OK;
+}
+
 static hx_result dump(hx_arena *a, const hx_engine *e)
 {
     static const char *const titles[] = {"micro-batch", "micro-batch, adding", "optimizer",
@@ -86,14 +208,14 @@ static hx_result show(hx_cli *c, const hx_run_conf *k, const hx_dev *dev, const 
     for (int i = 0; i < n; i++)
         sum += rows[i].bytes;
     rows[n - 1].bytes = peak - sum;
-    if (o->json) {
-        json_t *j = as_json(k, rig, &f, rows, n, peak);
-        hx_result r = hx_cli_json(j, "-");
-        json_decref(j);
-        return r;
-    }
-    as_text(c->arena, k, rig, &f, rows, n, peak);
-    return o->dump ? dump(c->arena, rig->engine) : HX_OK;
+    json_t *j = as_json(k, rig, &f, rows, n, peak);
+    if (!o->json)
+        as_text(c->arena, k, rig, &f, rows, n, peak);
+    hx_result r = decide(c, k, dev, rig->engine, j);
+    if (!r && o->json)
+        r = hx_cli_json(j, "-");
+    json_decref(j);
+    return !r && o->dump ? dump(c->arena, rig->engine) : r;
 }
 
 static hx_result run(hx_cli *c)
@@ -102,7 +224,7 @@ static hx_result run(hx_cli *c)
     hx_run_conf *k;
     hx_dev *dev = NULL;
     hx_rig rig = {0};
-    HX_TRY(hx_run_conf_read(c->arena, c->args[0], o->set.v, o->set.n, &k));
+    HX_TRY(hx_cli_conf(c, c->args[0], &o->set, &o->data, &k));
     hx_result r = hx_cli_open(c, "null", NULL, &dev);
     if (!r)
         r = hx_rig_new(dev, k, false, &rig);
@@ -113,7 +235,7 @@ static hx_result run(hx_cli *c)
 }
 
 HX_CMD(
-    plan, .args = "CONFIG.yaml [--set key=value]...",
+    plan, .args = "CONFIG.yaml|preset:NAME [--set key=value]...",
     .help = "parameters, FLOPs, memory and dispatches of a training, without a device",
     .opts = plan_fields, .opts_size = sizeof(plan_opts), .min_args = 1, .max_args = 1, .run = run,
     .more = "With --device the plan is made, and its memory allocated, for that device instead.\n");

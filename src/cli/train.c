@@ -1,6 +1,8 @@
 // train.c - `htxvk train`: starts or resumes a run and shows its progress.
 #include "../train/train.h"
+#include "../core/ckpt.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -9,12 +11,18 @@
 
 #include "../../runtime/file.h"
 #include "cli.h"
+#include "preset.h"
 #include "report.h"
 
-typedef struct train_opts { hx_strs set; const char *out, *trace; int64_t trace_steps; } train_opts;
+typedef struct train_opts {
+    hx_strs     set, data;
+    const char *out, *trace;
+    int64_t     trace_steps;
+} train_opts;
 #define O(type, member, def, help) { #member, type, offsetof(train_opts, member), def, 0, 0, help }
 static const hx_field train_fields[] = {
     O(HX_STRS, set, "[]", "replace one value of the configuration, key=value; may be repeated"),
+    O(HX_STRS, data, "[]", "text to train on, instead of data.train; may be repeated"),
     O(HX_STR, out, "", "directory of the new run; runs/NAME-TIME if not given"),
     O(HX_STR, trace, "", "write a trace of the first steps, for Perfetto or chrome://tracing"),
     { "trace_steps", HX_I64, offsetof(train_opts, trace_steps), "10", 1, 100000, "how many"},
@@ -158,7 +166,7 @@ static hx_result read_conf(hx_cli *c, work *w)
                        path);
     if (w->resume)
         path = hx_path_join(c->arena, path, "config.yaml");
-    HX_TRY(hx_run_conf_read(c->arena, path, o->set.v, o->set.n, &w->conf));
+    HX_TRY(hx_cli_conf(c, path, &o->set, &o->data, &w->conf));
     w->conf->trace = o->trace[0] ? o->trace : NULL;
     w->conf->trace_steps = o->trace_steps;
     if (c->device)
@@ -189,13 +197,61 @@ static hx_result make_run(hx_cli *c, work *w)
     return dir ? hx_run_create(dir, w->conf, &w->run) : HX_E_NOMEM;
 }
 
+// ---- a device that is lost ------------------------------------------------------------------
+// The process begins again from the last checkpoint, in its own place: whatever a driver has left
+// behind, threads that hang included, ends with the old program.
+
+#define RETRY_VAR "HTXVK_RETRY"            // "2 runs/x/ckpt/step-00000500": tries since that one
+enum { TRIES = 3 };
+
+// How often in a row a device was lost without a newer checkpoint, this time included.
+static int count_losses(hx_cli *c, const work *w)
+{
+    const char *dir = NULL, *said = getenv(RETRY_VAR);
+    if (hx_ckpt_find(c->arena, w->run->dir, &dir) || !dir)
+        dir = "none";
+    bool again = said && strlen(said) > 2 && !strcmp(said + 2, dir);
+    int n = again ? said[0] - '0' + 1 : 1;
+    char *value = hx_sprintf(c->arena, "%d %s", n, dir);
+    return value && !setenv(RETRY_VAR, value, 1) ? n : TRIES + 1;
+}
+
+static hx_result begin_again(hx_cli *c, const work *w)
+{
+    char why[600];
+    snprintf(why, sizeof why, "%s", hx_last_message());
+    int n = count_losses(c, w);
+    if (n > TRIES)
+        return hx_fail(HX_E_LOST, "%s; given up after %d tries from one checkpoint, go on with "
+                       "`htxvk train %s`", why, TRIES, w->run->dir);
+    char line[800];
+    snprintf(line, sizeof line, "the device was lost: %s; going on from the last checkpoint, try %d "
+             "of %d", why, n, TRIES);
+    fprintf(stderr, "warning: %s\n", line);
+    hx_run_log(w->run, line);
+    sleep((unsigned)(n * n - 1));
+    // what the run's config.yaml does not hold
+    const char *args[] = { "htxvk", "train", w->run->dir, c->validation ? "--validation" : NULL,
+                           c->no_cache ? "--no-cache" : NULL, c->quiet ? "--quiet" : NULL };
+    char *argv[HX_COUNT(args) + 1];
+    int k = 0;
+    for (int i = 0; i < HX_COUNT(args); i++)
+        if (args[i])
+            argv[k++] = (char *)args[i];
+    argv[k] = NULL;
+    fflush(NULL);
+    execv("/proc/self/exe", argv);
+    return hx_fail(HX_E_LOST, "%s", why);
+}
+
 static hx_result train(hx_cli *c, work *w)
 {
     HX_TRY(read_conf(c, w));
     HX_TRY(hx_cli_open(c, w->conf->device.select, w->conf->device.precision, &w->dev));
     HX_TRY(hx_trainer_new(w->conf, w->dev, &w->trainer));
     HX_TRY(make_run(c, w));
-    printf("%s\n", w->run->dir);
+    if (!getenv(RETRY_VAR))
+        printf("%s\n", w->run->dir);
     fflush(stdout);
     screen s = { .terminal = isatty(STDERR_FILENO), .quiet = c->quiet };
     hx_train_params p = {
@@ -216,12 +272,14 @@ static hx_result run(hx_cli *c)
 {
     work w = {0};
     hx_result r = train(c, &w);
+    if (r == HX_E_LOST && w.run)
+        return begin_again(c, &w);
     hx_trainer_free(&w.trainer);
     hx_run_close(&w.run);
     return hx_cli_close(&w.dev, r);
 }
 
-HX_CMD(train, .args = "CONFIG.yaml|RUN [--set key=value]... [--out DIR]",
+HX_CMD(train, .args = "CONFIG.yaml|preset:NAME|RUN [--set key=value]... [--out DIR]",
        .help = "train a model, or go on with a run", .opts = train_fields,
        .opts_size = sizeof(train_opts), .min_args = 1, .max_args = 1, .run = run,
        .more = "stdout gets the run directory. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends after the "

@@ -366,12 +366,33 @@ static void prune(hx_arena *a, const char *dir, const char *spare, int keep)
     }
 }
 
+// Bytes that a checkpoint takes at least.
+static int64_t size_of(const hx_ckpt *c)
+{
+    int64_t n = 0;
+    for (int i = 0; i < c->params->n; i++)
+        n += 4 * c->params->list[i].elems * (1 + !!c->m + !!c->v + !!c->ema);
+    return n;
+}
+
+// A disk that is too full is noticed before anything is written.
+static hx_result check_room(const char *dir, const hx_ckpt *c)
+{
+    int64_t need = size_of(c), room = hx_dir_room(dir);
+    if (room < 0 || need + need / 20 <= room)
+        return HX_OK;
+    return hx_fail(HX_E_IO, "no room for a checkpoint of %.1f MiB in '%s', %.1f MiB are free: make "
+                   "some, or keep fewer with save.keep [E-IO-FULL]", (double)need / 1048576, dir,
+                   (double)room / 1048576);
+}
+
 static hx_result stage_and_rename(hx_arena *a, const char *dir, const char *name, const hx_ckpt *c)
 {
     save s = { .a = a, .dir = hx_sprintf(a, "%s/.tmp-%s-%ld", dir, name, (long)getpid()) };
     const char *final = hx_path_join(a, dir, name);
     if (!s.dir || !final)
         return HX_E_NOMEM;
+    HX_TRY(check_room(dir, c));
     HX_TRY(hx_dir_make(s.dir, 0755));
     hx_result r = put_all(&s, c);
     hx_out_free(&s.manifest);

@@ -133,7 +133,7 @@ hx_result hx_run_open(const char *dir, hx_run **out)
 const char *hx_run_name(hx_arena *a, const char *conf_path)
 {
     const char *base = strrchr(conf_path, '/');
-    base = base ? base + 1 : conf_path;
+    base = base ? base + 1 : strncmp(conf_path, "preset:", 7) ? conf_path : conf_path + 7;
     const char *dot = strrchr(base, '.');
     int n = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
     char when[32];
