@@ -36,6 +36,7 @@ extern const int hx_n_cmds;
 // --help was among them. HX_E_USAGE names the word that does not fit.
 hx_result hx_cli_parse(const hx_cmd *cmd, int argc, char **argv, hx_cli *c, bool *help);
 void      hx_cli_help(const hx_cmd *cmd, FILE *to);
+extern const hx_field hx_cli_common[];     // options of every command
 
 // Opens the device that --device names, else the one that `fallback` names (NULL: auto), for the
 // precision that --precision names, else `precision` (NULL: fp32).

@@ -12,7 +12,7 @@ typedef struct common_opts {
 
 #define O(type, member, def, lo, hi, help) \
     { #member, type, offsetof(common_opts, member), def, lo, hi, help }
-static const hx_field common_fields[] = {
+const hx_field hx_cli_common[] = {
     O(HX_STR, device, "", 0, 0, "auto | host | N | name:TEXT | uuid:HEX, see `htxvk devices`"),
     O(HX_STR, precision, "", 0, 0,
       "fp32 | bf16 | fp16 | auto: what matrix products round their factors to; unless given, what "
@@ -136,13 +136,13 @@ hx_result hx_cli_parse(const hx_cmd *cmd, int argc, char **argv, hx_cli *c, bool
     c->opts = hx_alloc(c->arena, cmd->opts_size + 1);
     if (!c->opts)
         return HX_E_NOMEM;
-    HX_TRY(hx_fields_default(common_fields, &common));
+    HX_TRY(hx_fields_default(hx_cli_common, &common));
     if (cmd->opts)
         HX_TRY(hx_fields_default(cmd->opts, c->opts));
 
     word w[MAX_OPTS];
     int n = count_words(cmd->opts, c->opts, w, 0);
-    n = count_words(common_fields, &common, w, n);
+    n = count_words(hx_cli_common, &common, w, n);
     HX_TRY(parse_words(cmd, w, n, argc, argv, c->arena));
     c->args = argv + optind;
     c->n_args = argc - optind;
@@ -191,7 +191,7 @@ void hx_cli_help(const hx_cmd *cmd, FILE *to)
         print_fields(cmd->opts, to);
     }
     fputs("\nOptions of every command:\n", to);
-    print_fields(common_fields, to);
+    print_fields(hx_cli_common, to);
     if (cmd->more)
         fprintf(to, "\n%s", cmd->more);
 }
