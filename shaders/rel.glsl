@@ -16,6 +16,8 @@ place tile_of(uint T, uint rows) { return place_of(1, T * B, heads, B, rows); }
 bool is_write(uint i) { return i >= N - write; }
 // keys of row b's past before which nothing is seen
 #define GONE_OF(b) (HAS(6) ? min(uint(max(gone[b], 0)), PAST) : 0)
+// how far down the rows of r are where `none` keys are missing
+#define SLIDE int(slide == 1 ? none : 0)
 bool sees(uint i, uint j, uint none)
 {
     bool slot = i < read || is_write(i);

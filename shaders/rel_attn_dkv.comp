@@ -4,7 +4,7 @@
 #extension GL_GOOGLE_include_directive : require
 layout(push_constant) uniform push {
     uint N, B, D, M;
-    uint heads, band, read, write, cache;
+    uint heads, band, read, write, cache, slide;
     uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s, opts;
 };
 #include "rel.glsl"
@@ -39,7 +39,7 @@ void main()
         barrier();                         // the last block's queries have been used
         LOAD(qs, BR, p, q, at, N, N, p.h)
         LOAD(ys, BR, p, dy, at, N, N, p.h)
-        LOAD_AT(rs, REACH, r, int(at + PAST) - int(p.i0 + BC - 1), M, R_AT)
+        LOAD_AT(rs, REACH, r, SLIDE + int(at + PAST) - int(p.i0 + BC - 1), M, R_AT)
         barrier();
         SCORES(s, RT, CT, qs, ws, rs, us, ks)
         DOTS(dp, RT, CT, ys, vs)

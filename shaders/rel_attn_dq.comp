@@ -4,7 +4,7 @@
 #extension GL_GOOGLE_include_directive : require
 layout(push_constant) uniform push {
     uint N, B, D, M;
-    uint heads, band, read, write, cache;
+    uint heads, band, read, write, cache, slide;
     uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, a_o, a_s, c_o, c_s, opts;
 };
 #include "rel.glsl"
@@ -44,7 +44,7 @@ void main()
     for (uint at = lo; at < hi; at += BC) {
         barrier();                         // the last block's keys have been used
         LOAD(kv, BC, p, v, at, M, M, p.h)
-        LOAD_AT(rs, REACH, r, int(p.i0 + PAST) - int(at + BC - 1), M, R_AT)
+        LOAD_AT(rs, REACH, r, SLIDE + int(p.i0 + PAST) - int(at + BC - 1), M, R_AT)
         barrier();
         DOTS(dp, RT, CT, ys, kv)
         barrier();

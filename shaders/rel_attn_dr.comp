@@ -4,7 +4,7 @@
 #extension GL_GOOGLE_include_directive : require
 layout(push_constant) uniform push {
     uint N, B, D, M;
-    uint heads, band, read, write, cache;
+    uint heads, band, read, write, cache, slide;
     uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, opts;
 };
 #include "rel.glsl"
@@ -37,9 +37,11 @@ void main()
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
     place p = tile_of(M, BC);
     uint none = GONE_OF(p.r);
+    // the distance of the tile's first row; below 0 where rows slide
+    int d0 = int(p.i0) - SLIDE;
     // the newest query that has a key so far away; none where nothing so far away is seen
-    uint lo = p.i0 > PAST ? p.i0 - PAST : 0;
-    uint hi = p.i0 < p.n && (band == 0 || p.i0 < band) ? N : 0;
+    uint lo = d0 > int(PAST) ? uint(d0) - PAST : 0;
+    uint hi = p.i0 < p.n && (band == 0 || d0 < int(band)) ? N : 0;
     float scale = inversesqrt(float(K)), s[RT][CT], dp[RT][CT];
     vec4 acc[JT][NC];
     CLEAR(acc, JT)
@@ -47,7 +49,7 @@ void main()
     LOAD_AT(rs, BC, r, p.i0, M, R_AT)
 
     for (uint at = lo; at < hi; at += BR) {
-        int first = int(at + PAST) - int(p.i0 + BC - 1);
+        int first = int(at + PAST) - (d0 + int(BC) - 1);
         barrier();                         // the last block's queries have been used
         LOAD(qs, BR, p, q, at, N, N, p.h)
         LOAD(ys, BR, p, dy, at, N, N, p.h)
@@ -62,8 +64,9 @@ void main()
             uint row = ty + TY * a, i = at + row;
             float li = i < N ? l[STAT_OF(p, i)] : 0, ei = i < N ? e[STAT_OF(p, i)] : 0;
             [[unroll]] for (uint b = 0; b < CT; b++) {
-                uint col = tx + TX * b, d = p.i0 + col, j = i + PAST - d;
-                bool seen = i < N && d < M && d <= i + PAST && sees(i, j, none);
+                uint col = tx + TX * b, j = uint(int(i + PAST) - (d0 + int(col)));
+                int d = d0 + int(col);
+                bool seen = i < N && d >= 0 && d < int(M) && d <= int(i + PAST) && sees(i, j, none);
                 ds[col * PS + row / 4][row % 4] =
                     seen ? exp(s[a][b] * scale - li) * (dp[a][b] - ei) : 0;
             }

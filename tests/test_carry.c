@@ -39,18 +39,20 @@ static const char *const models[] = {
     " \"num_residual_streams\": 1, \"carry_xl\": true EXTRA}",
     "{\"model\": \"rmt_wrapper\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 2, \"heads\": 2,"
     " \"num_mem_tokens\": 3, \"segment_size\": 8 EXTRA}",
+    "{\"model\": \"compressive\", \"num_tokens\": 40, \"dim\": 24, \"depth\": 2, \"heads\": 3, \"seq_len\": 8,"
+    " \"mem_len\": 16, \"cmem_len\": 5, \"cmem_ratio\": 4, \"reconstruction_loss_weight\": 0 EXTRA}",
+    "{\"model\": \"compressive\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 3, \"heads\": 2, \"seq_len\": 8,"
+    " \"cmem_len\": 9, \"cmem_ratio\": 3, \"ff_glu\": true, \"gru_gated_residual\": false,"
+    " \"enhanced_recurrence\": false, \"reconstruction_loss_weight\": 0 EXTRA}",
 };
 static const char *const devices[] = { "host", "name:llvmpipe" };
 
 typedef struct world { hx_dev *dev; hx_case c; hx_net net; hx_memory params; } world;
 
 // False where this machine has no such device.
-static bool open_world(world *w, int device, int model, const char *extra)
+static bool open_case(world *w, int device, const char *text)
 {
     *w = (world){ 0 };
-    char text[1024];
-    const char *cut = strstr(models[model], " EXTRA");
-    snprintf(text, sizeof text, "%.*s%s}", (int)(cut - models[model]), models[model], extra);
     if (hx_dev_open(&(hx_dev_params){ .select = devices[device] }, &w->dev))
         return false;
     ck_ok(hx_case_parse(arena, "test", text, (int64_t)strlen(text), &w->c));
@@ -60,14 +62,24 @@ static bool open_world(world *w, int device, int model, const char *extra)
     for (int i = 0; i < w->net.params->n; i++) {
         const hx_param *q = &w->net.params->list[i];
         hx_param_init(q, 5, p + q->at / 4);
-        // gates of memories begin all but closed
+        // gates of memories begin all but closed, positions as zeros
         if (strstr(q->name, "head_gates"))
             memset(p + q->at / 4, 0, (size_t)q->elems * sizeof *p);
+        for (int64_t k = 0; !strcmp(q->name, "pos_emb") && k < q->elems; k++)
+            p[q->at / 4 + k] = (float)sin((double)(3 * k));
     }
     ck_ok(hx_memory_new(w->dev, w->net.params->bytes, HX_BUF_DEVICE, "parameters", &w->params));
     ck_ok(hx_memory_write(&w->params, 0, p, w->net.params->bytes));
     free(p);
     return true;
+}
+
+static bool open_world(world *w, int device, int model, const char *extra)
+{
+    char text[1024];
+    const char *cut = strstr(models[model], " EXTRA");
+    snprintf(text, sizeof text, "%.*s%s}", (int)(cut - models[model]), models[model], extra);
+    return open_case(w, device, text);
 }
 
 static void close_world(world *w)
@@ -228,6 +240,46 @@ START_TEST(a_state_reaches_its_row)
 }
 END_TEST
 
+// ---- reconstruction -----------------------------------------------------------------------
+
+// The loss of a Compressive Transformer's compressions over pieces, or in one call; row 1 begins anew
+// with the piece at token `anew`.
+static double compressions(world *w, int64_t piece, int64_t anew)
+{
+    hx_pass *p = new_pass(w, piece < LONG, 2, piece);
+    double sum = 0;
+    for (int64_t at = 0; at < LONG; at += piece) {
+        int64_t own = at < anew ? at : at - anew;
+        run_piece(p, (int[]){ 0, at < anew ? 1 : 2 }, (int64_t[]){ at, own },
+                  (int32_t[]){ (int32_t)at, (int32_t)own }, -1);
+        float v = NAN;
+        ck_ok(hx_pass_read(p, hx_pass_find(p, "aux_loss"), &v));
+        sum += v;
+    }
+    hx_pass_free(&p);
+    return sum;
+}
+
+// Nothing is compressed in a row whose first memory is not full, whatever lies in it.
+START_TEST(compressions_in_pieces)
+{
+    static const char conf[] = "{\"model\": \"compressive\", \"num_tokens\": 40, \"dim\": 24, \"depth\": 2,"
+        " \"heads\": 3, \"seq_len\": 8, \"mem_len\": 16, \"cmem_ratio\": 3 }";
+    for (int d = 0; d < HX_COUNT(devices); d++) {
+        world w;
+        if (!open_case(&w, d, conf))
+            continue;
+        double one = compressions(&w, LONG, LONG), pieces = compressions(&w, 2 * L, LONG);
+        ck_assert_msg(one > 1e-3 && fabs(one - pieces) < 1e-5 * one, "%s: %.8g in one call, %.8g in pieces",
+                      devices[d], one, pieces);
+        // row 1 compresses in 4 segments of 6 or, begun anew after 4, in 2 of them and then in none
+        double anew = compressions(&w, 2 * L, 4 * L);
+        ck_assert_msg(anew < 0.9 * one && anew > 0.5 * one, "%.8g of %.8g", anew, one);
+        close_world(&w);
+    }
+}
+END_TEST
+
 // ---- chances ------------------------------------------------------------------------------
 
 // Three steps of training at rate 0 on pieces of one sequence: losses.
@@ -378,6 +430,7 @@ int main(void)
 {
     const TTest *const tests[] = { pieces_are_the_whole, swapped_memories_swap_results,
         a_state_reaches_its_row, dropped_is_never_there, a_walk_is_the_whole_text,
-        a_walk_needs_no_more_memory, a_piece_must_be_whole_segments };
+        a_walk_needs_no_more_memory, a_piece_must_be_whole_segments,
+        compressions_in_pieces };
     return run_suite("carry", setup, teardown, tests, HX_COUNT(tests));
 }

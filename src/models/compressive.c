@@ -239,6 +239,8 @@ typedef struct run {
     hx_t      table;                       // [seq_len + M + C, D]: pos_emb, heads side by side
     hx_t      zeros;                       // [D]
     hx_t      aux;                         // sum of the reconstruction losses; HX_NONE: none yet
+    hx_t      age, gone;                   // carried: [B], tokens before the segment, and how many of
+                                           // both memories' places nothing has come to
 } run;
 #define P(p) hx_use(r->g, p)
 
@@ -345,6 +347,16 @@ static hx_t newest(const run *r, hx_t a, hx_t b, int64_t keep, hx_t *older)
     return keep > 0 ? part[1] : HX_NONE;
 }
 
+// x, zeros in rows of batch rows whose first memory was not full before this segment, so that nothing
+// was compressed.   x[1,n*B,D]
+static hx_t if_full(const run *r, hx_t x)
+{
+    if (!hx_is(r->age))
+        return x;
+    hx_t short_of = t_gone(r->age, HX_NONE, 1, 1 - r->k->M, 1, 1);
+    return t_renew(t_older(r->age, short_of, 1), by_time(r, x), HX_NONE);
+}
+
 // Attention of q to what a memory was against attention to its compression. Only the convolution
 // hears of it.
 static hx_t reconstruction(const run *r, const layer *p, hx_t q, hx_t k, hx_t v, hx_t packed)
@@ -356,7 +368,8 @@ static hx_t reconstruction(const run *r, const layer *p, hx_t q, hx_t k, hx_t v,
     hx_split(1, t_linear(packed, hx_detach(P(p->kv)), HX_NONE, HX_ACT_NONE, HX_NONE), 2,
              (int64_t[]){ D, D }, kv);
     hx_t was = t_attention_full(q, one_row(hx_detach(k)), one_row(hx_detach(v)), H, B);
-    return t_mse(was, t_attention_full(q, one_row(kv[0]), one_row(kv[1]), H, B));
+    hx_t is = t_attention_full(q, one_row(kv[0]), one_row(kv[1]), H, B);
+    return t_mse(if_full(r, was), if_full(r, is));
 }
 
 // Rows `from` .. `from + n` of x.
@@ -401,8 +414,8 @@ static hx_t attend(run *r, int l, hx_t x, hx_t dist)
     hx_split(1, map(r, p->kv, all), 2, (int64_t[]){ D, D }, kv);
     int64_t keys = tokens_of(r, all);
     hx_t y = t_rel_attention(by_time(r, q), by_time(r, kv[0]), by_time(r, kv[1]),
-        keys < hx_rows(dist) ? rows_of(dist, 0, keys) : dist, r->zeros, r->zeros, HX_NONE,
-        &(hx_rel){ .heads = r->k->heads });
+        keys < hx_rows(dist) ? rows_of(dist, 0, keys) : dist, r->zeros, r->zeros, r->gone,
+        &(hx_rel){ .heads = r->k->heads, .slide = hx_is(r->gone) });
     // as in the reference, a segment that is not whole leaves memories as they are
     if (mem && n == r->k->seq_len)
         remember(r, p, mem, u, q, kv[0], kv[1]);
@@ -427,6 +440,15 @@ static void roll(run *r)
     r->mem[r->k->L - 1] = first;
 }
 
+// How many places of both memories are empty in each batch row. The compressed one fills only when the
+// first is full, so that these are the oldest of all.
+static hx_t count_gone(const run *r)
+{
+    int64_t S = r->k->seq_len, f = r->k->cmem_ratio, made = (S + S % f) / f;
+    hx_t n = t_gone(r->age, HX_NONE, r->k->M, 0, 1, 1);
+    return r->k->C ? t_gone(r->age, n, r->k->C, -r->k->M, S, made) : n;
+}
+
 // [n*B, E] before the last linear layer, of n tokens from `from` on; memories move on.
 static hx_t segment(run *r, int64_t from, int64_t n)
 {
@@ -437,10 +459,14 @@ static hx_t segment(run *r, int64_t from, int64_t n)
         x = apply(r, m->widen, x);
     if (r->k->enhanced_recurrence)
         roll(r);
+    if (hx_is(r->age))
+        r->gone = count_gone(r);
     int64_t past = tokens_of(r, r->mem[0].raw) + tokens_of(r, r->mem[0].packed);
     hx_t dist = distances(r, past + n, past + r->k->seq_len);
     for (int l = 0; l < r->k->depth; l++)
         x = feed_forward(r, &m->layer[l], attend(r, l, x, dist));
+    if (hx_is(r->age))
+        r->age = t_older(r->age, HX_NONE, n);
     return m->narrow.w ? apply(r, m->narrow, x) : x;
 }
 
@@ -494,6 +520,57 @@ static hx_t segments(run *r, int64_t T)
     return hx_concat(0, (int)count, e);
 }
 
+// ---- from step to step -------------------------------------------------------------------
+
+// What is carried has one size and one rule for what is in it: memories that segments fill evenly, the
+// same in all layers.
+static bool can_carry(const run *r, int64_t T)
+{
+    const compressive_conf *k = r->k;
+    hx_tape *t = r->g->tape;
+    if (T % k->seq_len)
+        hx_tape_fail(t, HX_E_INPUT, "train.seq_len: %lld is no multiple of model.seq_len %d, as segments "
+                     "that carry memories on must be [E-SEGMENT]", (long long)T, k->seq_len);
+    else if (k->M % k->seq_len)
+        hx_tape_fail(t, HX_E_INPUT, "model.mem_len: %d is no multiple of seq_len %d, as memories that "
+                     "are carried from step to step must be [E-SEGMENT]", k->M, k->seq_len);
+    else if (k->L < k->depth)
+        hx_tape_fail(t, HX_E_INPUT, "model.memory_layers: %d layers of %d have memories; all must have "
+                     "where memories are carried from step to step [E-SEGMENT]", k->L, k->depth);
+    return !t->err;
+}
+
+static const char *memory_name(const run *r, const char *what, int i)
+{
+    const char *name = hx_sprintf(r->g->tape->arena, "%s.%d", what, i);
+    return name ? name : what;
+}
+
+static hx_t carried(run *r, const char *what, int i, int64_t n)
+{
+    hx_t old = hx_carry(r->g, memory_name(r, what, i), 3, (int64_t[]){ n, r->B, r->k->dim });
+    return t_flat(t_renew(r->g->age, old, HX_NONE));
+}
+
+static void take_over(run *r)
+{
+    r->age = r->g->age;
+    for (int i = 0; i < r->k->L; i++) {
+        r->mem[i].raw = carried(r, "memory", i, r->k->M);
+        if (r->k->C)
+            r->mem[i].packed = carried(r, "compressed", i, r->k->C);
+    }
+}
+
+static void hand_over(run *r)
+{
+    for (int i = 0; i < r->k->L; i++) {
+        hx_carry_out(r->g, memory_name(r, "memory", i), by_time(r, r->mem[i].raw));
+        if (r->k->C)
+            hx_carry_out(r->g, memory_name(r, "compressed", i), by_time(r, r->mem[i].packed));
+    }
+}
+
 // The losses of T tokens. The reference adds the losses of segments, each the mean over its tokens;
 // so the compressions' weigh against a mean over all tokens as their mean over segments.
 static void losses(run *r, hx_t e, int64_t T)
@@ -523,7 +600,13 @@ static void build(const void *conf, const void *self, hx_graph *g)
     }
     *r = (run){ .k = k, .m = self, .g = g, .B = g->batch };
     r->zeros = hx_constant(g->tape, false, 1, (int64_t[]){ k->dim }, zero);
+    if (g->carries && !can_carry(r, T))
+        return;
+    if (g->carries)
+        take_over(r);
     hx_t e = segments(r, T);
+    if (g->carries)
+        hand_over(r);
     if (g->purpose != HX_FOR_LOGITS) {
         losses(r, e, T);
         return;

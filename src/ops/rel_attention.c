@@ -9,6 +9,7 @@ static const hx_field rel_fields[] = {
     { "read", HX_I32, offsetof(rel_attrs, read), "0", 0, 1 << 20, "slots before the tokens" },
     { "write", HX_I32, offsetof(rel_attrs, write), "0", 0, 1 << 20, "slots behind the tokens" },
     { "cache", HX_I32, offsetof(rel_attrs, cache), "0", 0, 1, "slots see older keys" },
+    { "slide", HX_I32, offsetof(rel_attrs, slide), "0", 0, 1, "row d + gone for distance d" },
     { 0 }
 };
 
@@ -19,6 +20,7 @@ static const char *rel_wrong(const int64_t *dim, const void *attrs)
     if (dim[REL_D] / a->heads > REL_MAX_K) return "a head is at most 256 channels wide";
     if (dim[REL_M] < dim[REL_N]) return "there must be as many keys as queries";
     if (a->band && (a->read || a->write)) return "slots and a band exclude each other";
+    if (a->slide && (a->read || a->write)) return "slots and sliding rows exclude each other";
     if ((int64_t)a->read + a->write > dim[REL_N]) return "there are more slots than queries";
     return NULL;
 }
@@ -49,6 +51,11 @@ int64_t rel_row(const int64_t *dim, int64_t *i, int64_t j)
     return d == -1 ? -1 : dim[REL_M] + 1 + d;
 }
 
+int64_t rel_slide(const int64_t *dim, const rel_attrs *a, int64_t gone)
+{
+    return a->slide ? hx_max(0, hx_min(gone, dim[REL_M] - dim[REL_N])) : 0;
+}
+
 // ---- references ----------------------------------------------------------------------------
 
 // where channels of head h of token t of batch row b begin
@@ -74,12 +81,12 @@ static real dot(const real *x, const real *add, const real *y, int64_t n)
 static real score(const hx_ref *r, int64_t i, int64_t j, int64_t b, int64_t h)
 {
     int64_t K = r->dim[REL_D] / ((const rel_attrs *)r->attrs)->heads, at = i;
-    int64_t row = rel_row(r->dim, &at, j);
+    int64_t row = rel_row(r->dim, &at, j), slide = rel_slide(r->dim, r->attrs, gone_of(r, b));
     real s = dot(r->a[REL_Q] + spot(r, i, b, h), r->a[REL_U] + h * K,
                  r->a[REL_K] + spot(r, j, b, h), K);
     if (row >= 0)
         s += dot(r->a[REL_Q] + spot(r, at, b, h), r->a[REL_W] + h * K,
-                 r->a[REL_R] + row * r->dim[REL_D] + h * K, K);
+                 r->a[REL_R] + (row + slide) * r->dim[REL_D] + h * K, K);
     return s / sqrt((real)K);
 }
 
@@ -116,6 +123,7 @@ static void one_pair(const hx_ref *r, const sums *to, int64_t i, int64_t j, int6
 {
     int64_t D = r->dim[REL_D], B = r->dim[REL_B], K = D / ((const rel_attrs *)r->attrs)->heads;
     int64_t stat = (h * r->dim[REL_N] + i) * B + b, at = i, row = rel_row(r->dim, &at, j);
+    row += row < 0 ? 0 : rel_slide(r->dim, r->attrs, gone_of(r, b));
     const real *q = r->a[REL_Q] + spot(r, i, b, h), *k = r->a[REL_K] + spot(r, j, b, h);
     const real *dy = r->a[REL_DY] + spot(r, i, b, h), *v = r->a[REL_V] + spot(r, j, b, h);
     real p = exp(score(r, i, j, b, h) - r->a[REL_L][stat]), dp = 0;
@@ -201,15 +209,16 @@ static bool gpu_middle(const int64_t *dim, const void *attrs) { return fits(dim,
     "N=12 B=2 D=16 M=20 heads=2 read=3 write=3;"                                                 \
     "N=40 B=1 D=24 M=47 heads=3 read=18 write=19 cache=1 -gone;"                                 \
     "N=20 B=1 D=130 M=20 heads=1 read=5 write=9; N=16 B=2 D=8 M=19 heads=2 read=4 cache=1;"      \
-    "N=70 B=1 D=20 M=130 heads=1 read=2 write=40; N=1 B=2 D=6 M=30 heads=1 band=4"
+    "N=70 B=1 D=20 M=130 heads=1 read=2 write=40; N=1 B=2 D=6 M=30 heads=1 band=4;"      \
+    "N=9 B=3 D=12 M=30 heads=2 slide=1; N=35 B=2 D=66 M=90 heads=1 slide=1; N=3 B=2 D=256 M=40 heads=1 slide=1"
 #define REL_WRONG                                                                                \
     "N=4 B=1 D=6 M=4 heads=4: heads must divide; N=4 B=1 D=600 M=4 heads=2: at most 256;"        \
     "N=4 B=1 D=6 M=3: as many keys as queries; N=4 B=1 D=6 M=4 read=3 write=2: more slots;"      \
-    "N=4 B=1 D=6 M=4 read=3 band=2: exclude each other"
+    "N=4 B=1 D=6 M=4 read=3 band=2: exclude each other; N=4 B=1 D=6 M=4 read=3 slide=1: exclude each other"
 // What a query does not see is multiplied with 0 where it shares a tile with what is seen.
 #define REL_FUZZ                                                                                 \
     "heads=1..4 D=heads*5|heads*16|heads*64|heads*66|heads*200 M=N..N+40 band=0|0|1..M "         \
-    "read=0|0|0..N write=0|0|0..N-read cache=0..1 -nan -inf"
+    "read=0|0|0..N write=0|0|0..N-read cache=0..1 slide=0..1 -nan -inf"
 #define REL_BENCH "N=512 B=4 D=512 M=1024 heads=8; N=80 B=1 D=512 M=2180 heads=8 band=2100"
 #define REL_FLOPS(n) n "*B*D*N*M-" n "*B*D*N*N/2"
 #define REL_IN "q:[N,B,D] k:[M,B,D] v:[M,B,D] r:[M,D] u[D] w[D] gone?#[B] "
@@ -323,7 +332,7 @@ HX_OP(rel_attn, REL_SAME,
 hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, hx_t gone,
                      const hx_rel *how)
 {
-    rel_attrs a = { how->heads, how->band, how->read, how->write, how->cache };
+    rel_attrs a = { how->heads, how->band, how->read, how->write, how->cache, how->slide };
     hx_t out[2] = { HX_NONE, HX_NONE };
     hx_apply(&hx_op_rel_attn, &a, (hx_t[]){ q, k, v, r, u, w, gone }, out);
     return out[0];

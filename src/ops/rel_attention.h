@@ -3,7 +3,7 @@
 #pragma once
 #include "t.h"
 
-typedef struct rel_attrs { int32_t heads, band, read, write, cache; } rel_attrs;
+typedef struct rel_attrs { int32_t heads, band, read, write, cache, slide; } rel_attrs;
 enum { REL_N, REL_B, REL_D, REL_M };       // dims: queries, batch, width, keys
 enum { REL_Q, REL_K, REL_V, REL_R, REL_U, REL_W, REL_GONE, REL_OUT,
        REL_DY = REL_OUT, REL_L, REL_E, REL_GRAD };
@@ -21,7 +21,9 @@ void rel_keys(const int64_t *dim, const rel_attrs *a, int64_t gone, int64_t i, i
 // it.
 // The reference shifts a matrix of scores in place, which gives keys that are newer than the query
 // what is left of the next query's oldest distances; slots see such keys.
+// With slide, rows of a batch row with `gone` missing keys are that many further down (see rel_slide).
 int64_t rel_row(const int64_t *dim, int64_t *i, int64_t j);
+int64_t rel_slide(const int64_t *dim, const rel_attrs *a, int64_t gone);
 
 void rel_attn_host(const hx_call *c);
 void rel_attn_dq_host(const hx_call *c);

@@ -91,6 +91,7 @@ static int pieces(const lane *t, int64_t i, int64_t j0, int64_t n, piece out[2])
     for (int k = 0; k < 2; k++) {
         if (from[k] >= end[k]) continue;
         int64_t at = i, row = rel_row(dim, &at, from[k]);
+        row += rel_slide(dim, t->a, t->gone);
         out[count++] = (piece){ at, from[k] - j0, end[k] - from[k],
                                 hx_at(t->c, REL_R, row, t->h * t->K) };
     }
@@ -252,6 +253,7 @@ static void dr_task(void *ctx, int64_t task)
             slopes(&t, i, j, n, p, ds);
             for (int k = 0; k < count; k++) {
                 int64_t at = i, row = rel_row(c->dim, &at, j + part[k].from);
+                row += rel_slide(c->dim, t.a, t.gone);
                 query(&t, part[k].at, REL_W, q);
                 outer(ds + part[k].from, q, part[k].n, t.K, dr + row * D + t.h * t.K, -D);
             }

@@ -112,7 +112,8 @@ hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
 // them only the newest `band` (0: all). Of the queries the first `read` and last `write` are
 // memory slots, each end's slots seeing each other, the cache before all queries only with `cache`;
 // gone#[B] (or HX_NONE): how many of the cache's first keys no query of a batch row sees.
-typedef struct hx_rel { int32_t heads, band, read, write; bool cache; } hx_rel;
+// With slide, row d + gone of r is for distance d.
+typedef struct hx_rel { int32_t heads, band, read, write; bool cache, slide; } hx_rel;
 hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, hx_t gone,
                      const hx_rel *how);
 // causal, but the first and the last `slots` queries of a residue class are memory: everyone sees the
