@@ -16,7 +16,7 @@ const hx_field hx_block_recurrent_fields[] = {
     F(F64,  ff_mult, "4", 1e-3, 1024, "width of the feed-forward layer over dim, before its gate")
     F(I32,  max_seq_len, "1024", 1, 1 << 24, "tokens of a segment, a multiple of block_width")
     F(I32,  block_width, "512", 1, 1 << 22, "tokens of a block")
-    F(INTS, recurrent_layers, "null", 1, MAX_DEPTH, "layers that write states; null: depth / 2")
+    F(INTS, recurrent_layers, "null", 1, MAX_DEPTH, "layers that write states; null: depth / 2; []: none, memories only")
     F(INTS, read_recurrent_layers, "null", 1, MAX_DEPTH, "layers that read them, one for each that "
             "writes, not above it; null: the same layers")
     F(INTS, num_state_vectors, "null", 1, 1 << 22, "states of a container; null: block_width")
@@ -36,7 +36,7 @@ const hx_field hx_block_recurrent_fields[] = {
 
 // ---- validity ----------------------------------------------------------------------------
 
-static bool is_null(const hx_ints *v) { return !v->n || v->v[0] == HX_NULL; }
+static bool is_null(const hx_ints *v) { return v->n && v->v[0] == HX_NULL; }
 
 static hx_result check_container(const block_recurrent_conf *k, int write, int read)
 {
@@ -83,7 +83,7 @@ hx_result hx_block_recurrent_check(void *conf)
 {
     block_recurrent_conf *k = conf;
     k->inner = (int)(k->dim * k->ff_mult * 2 / 3);
-    k->S = is_null(&k->num_state_vectors) ? k->block_width : k->num_state_vectors.v[0];
+    k->S = is_null(&k->num_state_vectors) || !k->num_state_vectors.n ? k->block_width : k->num_state_vectors.v[0];
     if (k->num_state_vectors.n > 1)
         return hx_fail(HX_E_INPUT, "model.num_state_vectors has %d values, one is needed [E-MODEL]",
             k->num_state_vectors.n);
@@ -99,7 +99,7 @@ hx_result hx_block_recurrent_check(void *conf)
         return hx_fail(HX_E_INPUT, "model.compressed_mem_factor: a block of %d tokens cannot be "
             "compressed by %d [E-MODEL]", k->block_width, k->compressed_mem_factor);
     HX_TRY(find_containers(k));
-    if (k->max_seq_len == k->block_width && !k->live_states)
+    if (k->C && k->max_seq_len == k->block_width && !k->live_states)
         hx_log(HX_LOG_WARN, "max_seq_len is block_width %d: what writes the states gets no gradient "
             "within a segment; a max_seq_len of two blocks or more trains it", k->block_width);
     return HX_OK;
@@ -204,7 +204,7 @@ void *hx_block_recurrent_declare(const void *conf, hx_params *ps)
     block_recurrent *m = hx_new(ps->arena, block_recurrent, 1);
     if (m) {
         m->layer = hx_new(ps->arena, layer, k->depth);
-        m->state = hx_new(ps->arena, container, k->C);
+        m->state = hx_new(ps->arena, container, k->C + 1);
     }
     if (!m || !m->layer || !m->state) {
         ps->err = HX_E_NOMEM;
