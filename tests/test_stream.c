@@ -1,6 +1,7 @@
 // test_stream.c - walks through documents: every token once, ages, padding; runs that read streams are
 // resumed with the same bits.
 #include "../src/data/stream.h"
+#include "../src/train/evaluate.h"
 #include "../src/train/feed.h"
 #include "runs.h"
 
@@ -168,6 +169,41 @@ START_TEST(states_of_another_run)
 }
 END_TEST
 
+// Every prediction of every document is evaluated once, whatever the number of rows; with one row no
+// document is cut, and what the model remembers counts.
+START_TEST(evaluation_walks_the_whole_text)
+{
+    make_text();
+    hx_dev *dev = open_dev("host", 2);
+    const hx_run_conf *c = stream_conf(NULL, HX_OK);
+    hx_rig rig;
+    hx_corpus corpus;
+    ck_ok(hx_corpus_read(c, &corpus));
+    ck_ok(hx_rig_new(dev, c, false, &rig));
+    ck_ok(hx_engine_init(rig.engine, 3));
+    hx_memory *params = hx_engine_memory(rig.engine, HX_PARAM);
+    hx_span span = corpus.span[HX_VALID_TEXT];
+    double ce[2];
+    for (int i = 0; i < 2; i++) {
+        hx_stream *s;
+        ck_ok(hx_stream_new(corpus.text[HX_VALID_TEXT], span, "7. sheep", 32, i ? 5 : 1, 0, &s));
+        hx_evaluation e;
+        int64_t want = 0;
+        for (int64_t k = 0; k < s->n; k++) want += s->size[k] - 1;
+        ck_ok(hx_evaluate_stream(dev, &rig.net, params, s, NULL, NULL, &e));
+        ck_assert_int_eq(e.tokens, want);
+        ck_assert(want > 500);
+        ce[i] = e.ce;
+        hx_stream_free(&s);
+    }
+    // rows that begin within a document know less, but not much
+    ck_assert(ce[0] != ce[1] && fabs(ce[0] - ce[1]) < 0.1);
+    hx_rig_done(&rig);
+    hx_corpus_done(&corpus);
+    hx_dev_close(&dev);
+}
+END_TEST
+
 START_TEST(what_cannot_be_streamed)
 {
     make_text();
@@ -183,6 +219,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = { every_token_once, rows_walk_on, separators_end_documents,
-        resumed_with_the_same_bits, states_of_another_run, what_cannot_be_streamed };
+        resumed_with_the_same_bits, states_of_another_run, evaluation_walks_the_whole_text,
+        what_cannot_be_streamed };
     return run_suite("stream", setup, teardown, tests, HX_COUNT(tests));
 }

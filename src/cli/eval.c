@@ -12,6 +12,7 @@
 typedef struct eval_opts {
     hx_strs data;
     const char *split, *json;
+    const char *order;
     int32_t batch, seq_len;
 } eval_opts;
 #define O(type, member, def, lo, hi, help) \
@@ -22,6 +23,8 @@ static const hx_field eval_fields[] = {
     O(HX_STR, split, "valid", 0, 0, "without --data, of a run: train | valid | test"),
     O(HX_I32, batch, "4", 1, 65536, "windows that run at once"),
     O(HX_I32, seq_len, "0", 0, 1 << 30, "predictions per window; 0: the model's sequence length"),
+    O(HX_STR, order, "auto", 0, 0, "windows, each from an empty context | stream: states are carried on "
+      "along documents | auto: as the run was trained"),
     O(HX_STR, json, "", 0, 0, "write JSON to this file, - for stdout"),
     {0}
 };
@@ -36,7 +39,7 @@ static void show_progress(void *user, int64_t done, int64_t all)
 
 // The text: files that --data names, else a split of the run's own data.
 static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, const hx_text **text,
-                             hx_span *span)
+                             hx_span *span, const hx_run_conf *conf)
 {
     const eval_opts *o = c->opts;
     if (o->data.n) {
@@ -51,11 +54,9 @@ static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, con
         which++;
     if (which == HX_N_TEXTS)
         return hx_fail(HX_E_USAGE, "--split %s: it is train, valid or test [E-USAGE]", o->split);
-    if (!hx_run_is(path))
+    if (!conf)
         return hx_fail(HX_E_USAGE, "%s is no run directory, so --data FILE is needed [E-USAGE]",
                        path);
-    hx_run_conf *conf;
-    HX_TRY(hx_run_conf_read(c->arena, hx_path_join(c->arena, path, "config.yaml"), NULL, 0, &conf));
     HX_TRY(hx_corpus_read(conf, corpus));
     *text = corpus->text[which];
     *span = corpus->span[which];
@@ -70,8 +71,12 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
     double bits = e->ce / log(2);
     if (!o->json[0] || strcmp(o->json, "-")) {
         printf("checkpoint       %s\n", l->dir);
-        printf("protocol         %lld windows of %lld predictions, each from an empty context\n",
-               (long long)e->windows, (long long)e->seq_len);
+        if (e->rows)
+            printf("protocol         %lld rows along documents, %lld predictions at a time, states carried on\n",
+                   (long long)e->rows, (long long)e->seq_len);
+        else
+            printf("protocol         %lld windows of %lld predictions, each from an empty context\n",
+                   (long long)e->windows, (long long)e->seq_len);
         printf("predicted bytes  %lld\nbits per byte    %.4f\nperplexity       %.4f\n",
                (long long)e->tokens, bits, exp(e->ce));
         if (isfinite(e->loss))
@@ -86,6 +91,8 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
                           (json_int_t)e->windows, "seq_len", (json_int_t)e->seq_len, "tokens",
                           (json_int_t)e->tokens, "bpc", bits, "perplexity", exp(e->ce), "ce_loss",
                           e->ce);
+    if (e->rows)
+        json_object_set_new(j, "rows", json_integer(e->rows));
     if (isfinite(e->loss))
         json_object_set_new(j, "loss", json_real(e->loss));
     if (e->score.labels) {
@@ -95,6 +102,31 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
     hx_result r = hx_cli_json(j, o->json);
     json_decref(j);
     return r;
+}
+
+// conf is NULL for a checkpoint without its run.
+static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span,
+                                 const hx_run_conf *conf)
+{
+    const eval_opts *o = c->opts;
+    const hx_model *m = l->kase.model;
+    int64_t L = m->size(l->kase.conf, "segment"), T = o->seq_len;
+    if (!T)
+        T = conf ? conf->train.seq_len : L > 0 ? L : m->size(l->kase.conf, "seq_len");
+    if (L > 0 && T % L)
+        return hx_fail(HX_E_USAGE, "--seq-len %lld is no multiple of the model's segment of %lld tokens "
+                       "[E-USAGE]", (long long)T, (long long)L);
+    HX_TRY(hx_text_check(text, m->size(l->kase.conf, "num_tokens")));
+    l->net.masked = l->net.carries = true;
+    hx_stream *s = NULL;
+    HX_TRY(hx_stream_new(text, span, conf ? conf->data.separator : "", T, o->batch, 0, &s));
+    hx_evaluation e;
+    bool show = !c->quiet && isatty(STDERR_FILENO);
+    hx_result r = hx_evaluate_stream(l->dev, &l->net, &l->params, s, show ? show_progress : NULL, NULL, &e);
+    hx_stream_free(&s);
+    if (!text->mask)
+        e.score = (hx_score){ 0 };
+    return r ? r : print_result(c, l, &e);
 }
 
 static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span)
@@ -123,11 +155,19 @@ static hx_result run(hx_cli *c)
     hx_loaded l = {0};
     const hx_text *text = NULL;
     hx_span span = {0};
+    hx_run_conf *conf = NULL;
+    const eval_opts *o = c->opts;
+    bool stream = !strcmp(o->order, "stream");
+    if (!stream && strcmp(o->order, "auto") && strcmp(o->order, "windows"))
+        return hx_fail(HX_E_USAGE, "--order %s: it is auto, windows or stream [E-USAGE]", o->order);
     hx_result r = hx_load(c, c->args[0], &l);
+    if (!r && hx_run_is(c->args[0]))
+        r = hx_run_conf_read(c->arena, hx_path_join(c->arena, c->args[0], "config.yaml"), NULL, 0, &conf);
     if (!r)
-        r = choose_text(c, c->args[0], &corpus, &text, &span);
+        r = choose_text(c, c->args[0], &corpus, &text, &span, conf);
+    stream |= !strcmp(o->order, "auto") && conf && conf->data.streams;
     if (!r)
-        r = evaluate(c, &l, text, span);
+        r = stream ? along_documents(c, &l, text, span, conf) : evaluate(c, &l, text, span);
     r = hx_load_done(&l, r);
     hx_corpus_done(&corpus);
     return r;
@@ -137,4 +177,5 @@ HX_CMD(eval, .args = "RUN|CHECKPOINT [--data FILE]...",
        .help = "bits per byte and perplexity of a checkpoint over a text", .opts = eval_fields,
        .opts_size = sizeof(eval_opts), .min_args = 1, .max_args = 1, .run = run,
        .more = "Every byte but the first is predicted once: windows follow each other, each with "
-               "an empty context.\n");
+               "an empty context. With --order stream --batch rows walk beside each other along documents,\n"
+               "each through its share, and what the model remembers goes with them.\n");

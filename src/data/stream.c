@@ -128,12 +128,19 @@ void hx_stream_free(hx_stream **s)
 
 int64_t hx_stream_pieces(const hx_stream *s) { return s->first[s->n]; }
 
+// row * all / rows without overflow
+static int64_t first_of(const hx_stream *s, int64_t row)
+{
+    int64_t all = hx_stream_pieces(s);
+    return row * (all / s->rows) + row * (all % s->rows) / s->rows;
+}
+
+int64_t hx_stream_share(const hx_stream *s, int64_t row) { return first_of(s, row + 1) - first_of(s, row); }
+
 hx_piece hx_stream_piece(const hx_stream *s, int64_t row, int64_t step, int64_t from)
 {
     int64_t all = hx_stream_pieces(s);
-    // row * all / rows without overflow
-    int64_t share = row * (all / s->rows) + row * (all % s->rows) / s->rows;
-    int64_t i = (s->start + share + step) % all, lo = 0, hi = s->n;
+    int64_t i = (s->start + first_of(s, row) + step) % all, lo = 0, hi = s->n;
     while (hi - lo > 1) {
         int64_t mid = (lo + hi) / 2;
         *(s->first[mid] <= i ? &lo : &hi) = mid;

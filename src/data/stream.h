@@ -27,5 +27,7 @@ int64_t   hx_stream_pieces(const hx_stream *s);
 // and where the walk begins.
 typedef struct hx_piece { int64_t at, n, age; } hx_piece;      // predictions n <= seq_len
 hx_piece  hx_stream_piece(const hx_stream *s, int64_t row, int64_t step, int64_t from);
+// So many steps after its first piece a row comes to the first piece of the row after it.
+int64_t   hx_stream_share(const hx_stream *s, int64_t row);
 // seq_len + 1 ids and as many labels; behind the document's end ids are 0 and labels `ignore`.
 void      hx_stream_fill(const hx_stream *s, hx_piece p, int32_t ignore, int32_t *ids, int32_t *labels);

@@ -46,10 +46,9 @@ static int64_t put_windows(const work *w, int64_t at, int64_t batch, int64_t n)
     return counted;
 }
 
-// Runs `batch` windows of n predictions, the first of them at token `at`.
-static hx_result run_batch(work *w, hx_pass *p, int64_t at, int64_t batch, int64_t n)
+// Runs what was put into w->ids, of which `counted` labels count; `at` is where the first row begins.
+static hx_result run_pass(work *w, hx_pass *p, int64_t counted, int64_t at)
 {
-    int64_t counted = put_windows(w, at, batch, n);
     HX_TRY(hx_pass_write(p, w->ids, 0));
     HX_TRY(hx_pass_run(p));
     hx_result r = HX_OK;
@@ -69,6 +68,14 @@ static hx_result run_batch(work *w, hx_pass *p, int64_t at, int64_t batch, int64
         w->out->in_loss += counted;
     }
     w->out->tokens += counted;
+    return HX_OK;
+}
+
+// Runs `batch` windows of n predictions, the first of them at token `at`.
+static hx_result run_batch(work *w, hx_pass *p, int64_t at, int64_t batch, int64_t n)
+{
+    int64_t counted = put_windows(w, at, batch, n);
+    HX_TRY(run_pass(w, p, counted, at));
     w->done += batch * n;
     w->out->windows += batch;
     if (w->tick)
@@ -125,6 +132,68 @@ hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const h
     if (!r)
         r = run_many(&w, rest > 0, 1, rest, &at);
     free(w.ids);
+    out->ce = out->tokens ? out->ce / (double)out->tokens : 0;
+    out->loss = out->in_loss ? out->loss / (double)out->in_loss : NAN;
+    return r;
+}
+
+// ---- along documents -----------------------------------------------------------------------
+
+// The pieces of step `step`; a row whose share is done predicts nothing. Returns how many labels count.
+static int64_t put_pieces(const work *w, const hx_stream *s, int64_t step, int32_t *ages)
+{
+    int64_t row = s->seq_len + 1, counted = 0;
+    int32_t ignore = (int32_t)w->net->model->size(w->net->conf, "ignore_index");
+    int32_t *labels = w->ids + s->rows * row;
+    for (int64_t i = 0; i < s->rows; i++) {
+        hx_piece p = hx_stream_piece(s, i, step, 0);
+        hx_stream_fill(s, p, ignore, w->ids + i * row, labels + i * row);
+        ages[i] = (int32_t)hx_min(p.age, 1 << 30);
+        for (int64_t k = 1; k < row; k++) {
+            if (step >= hx_stream_share(s, i))
+                labels[i * row + k] = ignore;
+            counted += labels[i * row + k] != ignore;
+        }
+    }
+    return counted;
+}
+
+static hx_result walk(work *w, const hx_stream *s, int32_t *ages)
+{
+    hx_pass *p = NULL;
+    HX_TRY(hx_pass_new(w->dev, w->net, HX_FOR_LOSS, s->rows, s->seq_len + 1, HX_PASS_FORWARD, &p));
+    hx_result r = hx_pass_bind(p, (hx_memory *[HX_N_PLACES]){ [HX_PARAM] = w->params });
+    int64_t steps = hx_stream_share(s, s->rows - 1);
+    for (int64_t i = 0; i < s->rows; i++)
+        steps = hx_max(steps, hx_stream_share(s, i));
+    for (int64_t i = 0; i < steps && !r; i++) {
+        int64_t counted = put_pieces(w, s, i, ages);
+        r = hx_pass_write_ages(p, ages);
+        if (!r)
+            r = run_pass(w, p, counted, hx_stream_piece(s, 0, i, 0).at);
+        w->out->windows += s->rows;
+        if (w->tick)
+            w->tick(w->user, i + 1, steps);
+    }
+    hx_pass_free(&p);
+    return r;
+}
+
+hx_result hx_evaluate_stream(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_stream *s,
+                             void (*tick)(void *user, int64_t done, int64_t all), void *user,
+                             hx_evaluation *out)
+{
+    *out = (hx_evaluation){ .seq_len = s->seq_len, .rows = s->rows };
+    int64_t ids = 0;
+    if (!hx_mul(s->rows, s->seq_len + 1, &ids) || !hx_mul(ids, 8, &ids))
+        return hx_fail(HX_E_SHAPE, "a batch of %lld x %lld is too large [E-SIZE]", (long long)s->rows,
+                       (long long)s->seq_len);
+    int32_t *ages = calloc((size_t)s->rows, sizeof *ages);
+    work w = { dev, net, params, s->text, malloc((size_t)ids), tick, user, 0, 0, 0, out };
+    hx_result r = w.ids && ages ? walk(&w, s, ages)
+        : hx_fail(HX_E_NOMEM, "no memory for a batch of %lld bytes [E-NOMEM]", (long long)ids);
+    free(w.ids);
+    free(ages);
     out->ce = out->tokens ? out->ce / (double)out->tokens : 0;
     out->loss = out->in_loss ? out->loss / (double)out->in_loss : NAN;
     return r;
