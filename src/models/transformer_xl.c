@@ -22,10 +22,10 @@ static hx_t segment(xl_run *r, int64_t from, int64_t n)
     return part[1];
 }
 
-static void segments(xl_run *r, int64_t T)
+static void segments(xl_run *r)
 {
     hx_graph *g = r->g;
-    int64_t L = r->k->tgt_len;
+    int64_t L = r->k->tgt_len, T = r->tokens;
     xl_take_over(r, 0);
     for (int64_t s = 0; s * L < T; s++) {
         int64_t n = hx_min(L, T - s * L);
@@ -42,10 +42,9 @@ static void segments(xl_run *r, int64_t T)
     hx_output(g, "loss", g->loss);
 }
 
-// Log probabilities behind the token at g->position.
-static void one_position(xl_run *r, int64_t T)
+static void one_position(xl_run *r)
 {
-    int64_t L = r->k->tgt_len, count = hx_ceil_div(T, L);
+    int64_t L = r->k->tgt_len, T = r->tokens, count = hx_ceil_div(T, L);
     hx_t *part = hx_new(r->g->tape->arena, hx_t, count);
     if (!part) {
         hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld segments [E-NOMEM]",
@@ -54,24 +53,24 @@ static void one_position(xl_run *r, int64_t T)
     }
     for (int64_t s = 0; s < count; s++)
         part[s] = segment(r, s * L, hx_min(L, T - s * L));
-    hx_t at = hx_reshape(r->g->position, 2, (int64_t[]){ 1, 1 });
-    hx_t x = t_embedding(at, hx_concat(0, (int)count, part), 1);
-    hx_output(r->g, "logits", xl_log_probs(r, t_flat(x)));
+    xl_one_position(r, (int)count, part);
+}
+
+// Log probabilities behind one token of each row, which follows those that the caches hold.
+static void one_token(xl_run *r)
+{
+    xl_take_over(r, 0);
+    hx_t e = segment(r, 0, 1);
+    xl_hand_over(r);
+    hx_output(r->g, "logits", xl_log_probs(r, e));
 }
 
 static void build(const void *conf, const void *self, hx_graph *g)
 {
-    int64_t T = g->tokens - (g->purpose != HX_FOR_LOGITS);
     xl_run *r = xl_start(conf, self, g);
-    if (!r || T < 1) {
-        hx_tape_fail(g->tape, HX_E_INPUT, "a sequence of %lld tokens cannot be computed [E-LENGTH]",
-                     (long long)T);
-        return;
-    }
-    if (g->purpose == HX_FOR_LOGITS)
-        one_position(r, T);
-    else
-        segments(r, T);
+    if (r)
+        (g->purpose == HX_FOR_LOGITS ? one_position : g->purpose == HX_FOR_TOKEN ? one_token
+         : segments)(r);
 }
 
 HX_MODEL(transformer_xl,

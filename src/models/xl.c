@@ -173,6 +173,8 @@ int64_t xl_size(const void *conf, const char *what)
 {
     const xl_conf *k = conf;
     return !strcmp(what, "num_tokens") ? k->n_token : !strcmp(what, "seq_len") ? k->tgt_len
+        : !strcmp(what, "segment") ? k->tgt_len
+        : !strcmp(what, "turn") ? k->num_mem_tokens || k->mem_len + k->tgt_len < 2 ? 0 : -1
         : !strcmp(what, "ignore_index") ? -100 : 0;
 }
 
@@ -189,18 +191,25 @@ xl_run *xl_start(const xl_conf *k, const xl_params *m, hx_graph *g)
         hx_tape_fail(g->tape, HX_E_NOMEM, "%s", hx_last_message());
         return NULL;
     }
-    *r = (xl_run){ .k = k, .m = m, .g = g, .B = g->batch };
-    if (g->purpose != HX_FOR_LOSS || g->learns || !(k->eval_tgt_len || k->eval_mem_len))
-        return r;
-    xl_conf *eval = hx_new(g->tape->arena, xl_conf, 1);
-    if (!eval) {
-        hx_tape_fail(g->tape, HX_E_NOMEM, "%s", hx_last_message());
+    int64_t T = g->tokens - (g->purpose == HX_FOR_LOSS || g->purpose == HX_FOR_PARITY);
+    xl_conf *own = hx_new(g->tape->arena, xl_conf, 1);
+    if (!own || T < 1) {
+        hx_tape_fail(g->tape, own ? HX_E_INPUT : HX_E_NOMEM, "a sequence of %lld tokens cannot be "
+                     "computed [E-LENGTH]", (long long)T);
         return NULL;
     }
-    *eval = *k;
-    eval->tgt_len = k->eval_tgt_len ? k->eval_tgt_len : k->tgt_len;
-    eval->mem_len = k->eval_mem_len ? k->eval_mem_len : k->mem_len;
-    r->k = eval;
+    *own = *k;
+    if (g->purpose == HX_FOR_LOSS && !g->learns) {
+        own->tgt_len = k->eval_tgt_len ? k->eval_tgt_len : k->tgt_len;
+        own->mem_len = k->eval_mem_len ? k->eval_mem_len : k->mem_len;
+    }
+    *r = (xl_run){ .k = own, .m = m, .g = g, .B = g->batch, .tokens = T,
+                   .band = k->same_length ? own->mem_len : 0, .kv = g->carries && !g->learns };
+    // a token at a time looks as far back as the last one of a segment
+    if (g->purpose == HX_FOR_TOKEN) {
+        own->mem_len += own->tgt_len - 1;
+        own->tgt_len = 1;
+    }
     return r;
 }
 
@@ -224,7 +233,7 @@ static void count_gone(xl_run *r)
 void xl_take_over(xl_run *r, int slots)
 {
     const xl_conf *k = r->k;
-    int64_t T = r->g->tokens - 1;
+    int64_t T = r->tokens;
     r->slots = slots;
     if (!r->g->carries)
         return;
@@ -235,7 +244,8 @@ void xl_take_over(xl_run *r, int slots)
         hx_tape_fail(r->g->tape, HX_E_INPUT, "train.seq_len: %lld is no multiple of the %d tokens "
                      "of a segment, as it must be where caches go from step to step [E-SEGMENT]",
                      (long long)T, k->tgt_len);
-    int64_t shape[3] = { k->mem_len, r->B, k->d_model };
+    int64_t HK = (int64_t)k->n_head * k->d_head;
+    int64_t shape[3] = { k->mem_len, r->B, r->kv ? 2 * HK : k->d_model };
     for (int l = 0; l < k->n_layer && k->mem_len; l++)
         r->mem[l] = t_flat(hx_carry(r->g, cache_name(r, l), 3, shape));
     r->mlen = k->mem_len;
@@ -321,16 +331,16 @@ static hx_t attend(xl_run *r, int l, hx_t h, int read, int write)
     hx_t past = r->mlen ? r->mem[l] : HX_NONE, own = h, kv[2], part[2];
     if (k->pre_lnorm) {
         own = normed(r, p->norm, h);
-        past = r->mlen ? normed(r, p->norm, past) : past;
+        past = r->mlen && !r->kv ? normed(r, p->norm, past) : past;
     }
     if (!hx_is(r->qkv[l][0]))
         hx_split(0, P(p->qkv), 2, (int64_t[]){ HK, 2 * HK }, r->qkv[l]);
     part[1] = linear(own, r->qkv[l][1]);
-    part[0] = r->mlen ? linear(past, r->qkv[l][1]) : part[1];
+    part[0] = r->mlen && !r->kv ? linear(past, r->qkv[l][1]) : past;
     hx_t all = r->mlen ? hx_concat(0, 2, part) : part[1];
+    r->all[l] = all;
     hx_split(1, xl_by_time(r, all), 2, (int64_t[]){ HK, HK }, kv);
-    int band = k->same_length ? k->mem_len : 0;
-    hx_rel how = { k->n_head, band, read, write, k->read_mem_from_cache };
+    hx_rel how = { k->n_head, r->band, read, write, k->read_mem_from_cache };
     hx_t y = t_rel_attention(xl_by_time(r, linear(own, r->qkv[l][0])), kv[0], kv[1], r->r[l],
                              vector(P(r->m->u)), vector(P(r->m->w)), r->gone, &how);
     y = t_linear(t_flat(y), P(p->o), HX_NONE, HX_ACT_NONE, h);
@@ -383,7 +393,9 @@ static void renew_caches(xl_run *r, const hx_t *hid)
     int64_t from = hx_max(0, end - k->mem_len);
     // nothing reads what the last layer gave, but the reference returns it
     int count = k->n_layer + !r->g->carries;
-    for (int l = 0; l < count && k->mem_len; l++)
+    for (int l = 0; l < count && k->mem_len && r->kv; l++)
+        r->mem[l] = stretch(r, HX_NONE, r->all[l], from, end);
+    for (int l = 0; l < count && k->mem_len && !r->kv; l++)
         r->mem[l] = hx_detach(stretch(r, r->mlen ? r->mem[l] : HX_NONE, hid[l], from, end));
     r->mlen = k->mem_len ? end - from : 0;
     r->past += q - r->slots;
@@ -501,6 +513,13 @@ hx_t xl_by_batch(const xl_run *r, hx_t x)
     int64_t n = hx_rows(x) / r->B, W = hx_dim(x, -1);
     hx_t y = t_swap(hx_reshape(x, 4, (int64_t[]){ 1, n, r->B, W }));
     return hx_reshape(y, 3, (int64_t[]){ r->B, n, W });
+}
+
+void xl_one_position(xl_run *r, int count, const hx_t *part)
+{
+    hx_t at = hx_reshape(r->g->position, 2, (int64_t[]){ 1, 1 });
+    hx_t x = t_embedding(at, count > 1 ? hx_concat(0, count, part) : part[0], 1);
+    hx_output(r->g, "logits", xl_log_probs(r, t_flat(x)));
 }
 
 void xl_show_caches(xl_run *r, int64_t s)

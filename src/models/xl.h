@@ -75,18 +75,23 @@ typedef struct xl_run {
     const xl_conf   *k;
     const xl_params *m;
     hx_graph *g;
-    int64_t   B;
+    int64_t   B, tokens;                   // tokens of each row that the graph computes
     int64_t   mlen;                        // rows of each cache, over B
-    hx_t      mem[XL_MAX_LAYERS + 1];      // caches [mlen*B, D] of each layer's input, the output
+    // caches [mlen*B, D] of each layer's input and of the output; with kv, where weights stay as they
+    // are from step to step, [mlen*B, 2*H*K]: the keys and values of each layer
+    hx_t      mem[XL_MAX_LAYERS + 1];
+    bool      kv;
+    int       band;                        // keys of a query; 0: any number
     hx_t      gone;                        // how many of their rows are not there yet, or NONE
     int64_t   past, slots;                 // tokens of this graph so far; a segment's other rows
     int64_t   r_rows;                      // of r; 0: not made yet
     hx_t      r[XL_MAX_LAYERS];            // position keys of each layer [r_rows, H*K]
     hx_t      qkv[XL_MAX_LAYERS][2];       // weights of queries; of keys and values
+    hx_t      all[XL_MAX_LAYERS];          // keys and values of the last segment and its cache
     hx_t      W[XL_MAX_PARTS], b[XL_MAX_PARTS], Q[XL_MAX_PARTS];   // of the softmax; NONE: not yet
 } xl_run;
 
-xl_run *xl_start(const xl_conf *k, const xl_params *m, hx_graph *g);
+xl_run *xl_start(const xl_conf *k, const xl_params *m, hx_graph *g);   // NULL: the tape says why
 hx_t xl_embed(xl_run *r, hx_t ids);        // ids#[n] -> [n, D]
 // x[q*B, D] through all layers -> [q*B, D]; the caches follow. The first `read` and last `write`
 // tokens are slots.
@@ -98,6 +103,8 @@ hx_t xl_log_probs(xl_run *r, hx_t e);      // e[n,D] -> [n,V]
 // carried they begin empty. slots: rows of a segment beside its tokens.
 void xl_take_over(xl_run *r, int slots);
 void xl_hand_over(xl_run *r);
+// Log probabilities behind the token at g->position, from the rows of `count` segments.
+void xl_one_position(xl_run *r, int count, const hx_t *part);
 void xl_name(xl_run *r, const char *what, int64_t s, int i, hx_t x);   // "what.s" or "what.s.i"
 hx_t xl_by_time(const xl_run *r, hx_t x);  // [n*B,C] -> [n,B,C]
 hx_t xl_by_batch(const xl_run *r, hx_t x); // [n*B,C] in the order of time -> [B,n,C]
