@@ -87,15 +87,38 @@ static hx_result find_input(work *w, const char *name, const hx_st_tensor **t)
     return HX_OK;
 }
 
+// Is `name` the word of n letters, or where that ends with .N the same with a number?
+static bool is_name(const char *name, const char *word, size_t n)
+{
+    bool numbered = n > 2 && !strncmp(word + n - 2, ".N", 2);
+    size_t stem = numbered ? n - 1 : n;
+    size_t rest = strncmp(name, word, stem) ? 0 : strlen(name) - stem;
+    return strncmp(name, word, stem) == 0
+           && (numbered ? rest > 0 && strspn(name + stem, "0123456789") == rest : rest == 0);
+}
+
 // Is `name` one of the words of `list`?
 static bool is_word(const char *name, const char *list)
 {
     for (size_t n; list && *list; list += n + (list[n] == ' ')) {
         n = strcspn(list, " ");
-        if (strlen(name) == n && !strncmp(name, list, n))
+        if (is_name(name, list, n))
             return true;
     }
     return false;
+}
+
+// Tokens must be of the vocabulary of this size.
+static hx_result check_tokens(work *w, const char *name, const int32_t *ids, int64_t n, int64_t V)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= V)
+            return hx_fail(HX_E_INPUT,
+                           "%s: '%s' has token %d at element %lld, the model knows 0 to %lld "
+                           "[E-TOKEN-RANGE]",
+                           w->io->path, hx_printable(w->arena, name), ids[i], (long long)i,
+                           (long long)V - 1);
+    return HX_OK;
 }
 
 static hx_result read_ids(work *w)
@@ -113,15 +136,17 @@ static hx_result read_ids(work *w)
     HX_TRY(host_array(w, 4 * t->elems, &w->ids));
     HX_TRY(hx_st_read_i32(w->io, t, w->ids));
 
-    int64_t V = w->kase.model->size(w->kase.conf, "num_tokens");
-    for (int64_t i = 0; i < t->elems; i++)
-        if (w->ids[i] < 0 || w->ids[i] >= V)
-            return hx_fail(HX_E_INPUT,
-                           "%s: '%s' has token %d at element %lld, the model knows 0 to %lld "
-                           "[E-TOKEN-RANGE]",
-                           w->io->path, hx_printable(w->arena, name), w->ids[i], (long long)i,
-                           (long long)V - 1);
-    return HX_OK;
+    return check_tokens(w, name, w->ids, t->elems, w->kase.model->size(w->kase.conf, "num_tokens"));
+}
+
+// Where the model knows the vocabulary of an input by its name without a number.
+static hx_result check_given(work *w, const hx_given *v, const void *values, int64_t n)
+{
+    const char *stem = hx_sprintf(w->arena, "%.*s", (int)strcspn(v->name, "."), v->name);
+    if (!stem)
+        return HX_E_NOMEM;
+    int64_t V = w->kase.model->size(w->kase.conf, stem);
+    return V > 0 && v->is_int ? check_tokens(w, v->name, values, n, V) : HX_OK;
 }
 
 // The inputs after the first.
@@ -148,6 +173,7 @@ static hx_result read_given(work *w)
         HX_TRY(host_array(w, 4 * t->elems, &w->values[k]));
         HX_TRY(v->is_int ? hx_st_read_i32(w->io, t, w->values[k])
                          : hx_st_read_f32(w->io, t, w->values[k]));
+        HX_TRY(check_given(w, v, w->values[k], t->elems));
     }
     w->net.given = w->given;
     return HX_OK;

@@ -2,7 +2,7 @@
 #pragma once
 #include "param.h"
 
-enum { HX_MAX_OUTPUTS = 1024, HX_MAX_GIVEN = 8, HX_MAX_CARRIED = 512, HX_MAX_CHANCES = 512 };
+enum { HX_MAX_OUTPUTS = 1024, HX_MAX_GIVEN = 64, HX_MAX_CARRIED = 512, HX_MAX_CHANCES = 512 };
 // An input beside ids, in the words of the golden files: "mask". Only `htxvk forward` has them.
 typedef struct hx_given {
     const char *name;
@@ -84,7 +84,8 @@ void hx_output(hx_graph *g, const char *name, hx_t t);
 typedef struct hx_model {
     const char     *name;                  // of model.arch and golden's "model"
     const char     *title, *source;
-    const char     *inputs;                // names beside ids that it may take, "mask"; NULL: none
+    const char     *inputs;                // names beside ids that it may take, "mask"; "src.N": any
+                                           // number; NULL: none
     const hx_field *fields;                // constructor arguments of the reference
     size_t          conf_size;
     hx_result     (*check)(void *conf);    // validity rules; fills derived members
@@ -96,7 +97,8 @@ typedef struct hx_model {
     // carried on comes from a multiple of so many tokens; "turn": it has graphs for HX_FOR_TOKEN, and
     // HX_FOR_TURN comes before the first and after every n tokens; an age is then taken for n + age
     // mod n from n on. -1: without turns. Graphs for both carry the same states in the same order.
-    // 0: there is none.
+    // And, of inputs that are tokens, by their name without a number, "src": the size of their
+    // vocabulary. 0: there is none.
     int64_t       (*size)(const void *conf, const char *what);
     // Small configurations for checks: "KEY=VALUE ... B=2 N=24; ...", ids being [B, N].
     const char     *samples;

@@ -106,6 +106,10 @@ hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window);
 hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone);
 // the same over all M keys of the residue class, whatever M
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
+// Scores in memory to shares: softmax over the keys that query t sees: those of km != 0, up to t if
+// causal, and of the first `own` only number t; where qm is 0, and where there are none, all alike.
+// s[B,T,H,M] bias[T,H,M]|NONE qm#[B,T]|NONE km#[B,M-own]|NONE -> [B,T,H,M]
+hx_t t_softmax(hx_t s, hx_t bias, hx_t qm, hx_t km, bool causal, int own);
 // Attention by contents and by distance (Transformer-XL): scores ((q_i+u).k_j + (q_i+w).r_d) / sqrt K
 // of query i and a key d tokens before it, rows in the order of time. q[N,B,H*K] k,v[M,B,H*K], M >= N;
 // r[M,H*K]: row d for distance d; u,w[H*K] -> [N,B,H*K]. A query sees the keys up to itself. Of
