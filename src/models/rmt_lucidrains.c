@@ -644,7 +644,8 @@ static void build(const void *conf, const void *self, hx_graph *g)
 static int64_t size(const void *conf, const char *what)
 {
     const rmt_conf *k = conf;
-    return !strcmp(what, "num_tokens") ? k->num_tokens : !strcmp(what, "seq_len") ? k->seq_len
+    return !strcmp(what, "num_tokens") ? k->num_tokens
+        : !strcmp(what, "seq_len") || !strcmp(what, "segment") ? k->seq_len
         : !strcmp(what, "ignore_index") ? k->ignore_index : 0;
 }
 

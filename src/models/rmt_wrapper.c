@@ -257,7 +257,8 @@ static void build(const void *conf, const void *self, hx_graph *g)
 static int64_t size(const void *conf, const char *what)
 {
     const wrapper_conf *k = conf;
-    return !strcmp(what, "num_tokens") ? k->num_tokens : !strcmp(what, "seq_len") ? k->segment_size
+    return !strcmp(what, "num_tokens") ? k->num_tokens
+        : !strcmp(what, "seq_len") || !strcmp(what, "segment") ? k->segment_size
         : !strcmp(what, "ignore_index") ? -100 : 0;
 }
 
