@@ -619,7 +619,7 @@ static int64_t size(const void *conf, const char *what)
 {
     const compressive_conf *k = conf;
     return !strcmp(what, "num_tokens") ? k->num_tokens : !strcmp(what, "seq_len") ? k->seq_len
-        : !strcmp(what, "ignore_index") ? k->ignore_index : 0;
+        : !strcmp(what, "ignore_index") ? k->ignore_index : !strcmp(what, "segment") ? k->seq_len : 0;
 }
 
 HX_MODEL(compressive,

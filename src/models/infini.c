@@ -347,7 +347,8 @@ static int64_t size(const void *conf, const char *what)
 {
     const infini_conf *k = conf;
     return !strcmp(what, "num_tokens") ? k->num_tokens : !strcmp(what, "ignore_index")
-        ? k->ignore_index : !strcmp(what, "seq_len") ? (int64_t)k->segment_length * k->detach_every : 0;
+        ? k->ignore_index : !strcmp(what, "seq_len") ? (int64_t)k->segment_length * k->detach_every
+        : !strcmp(what, "segment") ? k->segment_length : 0;
 }
 
 HX_MODEL(infini,
