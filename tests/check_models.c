@@ -602,6 +602,32 @@ START_TEST(chunks)
 }
 END_TEST
 
+// Segments whose caches hold everything before them are one segment; two whose cache is too short
+// by one are not.
+START_TEST(cached)
+{
+    static const char *const how[] = { "tgt_len=16", "tgt_len=4 mem_len=12", "tgt_len=3 mem_len=15", "tgt_len=8 mem_len=7" };
+    real logits[HX_COUNT(how)][2 * 16 * 9], ids[2 * 17], most = 0;
+    for (int e = 0; e < HX_COUNT(how); e++) {
+        subject s;
+        char conf[256];
+        snprintf(conf, sizeof conf, "n_token=9 n_layer=3 n_head=2 d_model=6 d_head=4 d_inner=8 clamp_len=%d %s", _i ? 5 : -1,
+                 how[e]);
+        small c = { "transformer_xl", conf, 2, 17 };
+        open_model(&s, c.model, c.conf);
+        open_graph(&s, &c, HX_FOR_PARITY, false);
+        draw_ids(&c, 9, ids);
+        start(&s, ids);
+        ok(hx_interp_run(s.in));
+        interp_logits(&s, 16, logits[e]);
+        close_model(&s);
+        most = 0;
+        for (int i = 0; i < HX_COUNT(logits[0]); i++) most = fmax(most, fabs(logits[0][i] - logits[e][i]));
+        ck_assert_msg((most < 1e-12) == (e < 3), "[%s]: log probabilities differ by %g", conf, most);
+    }
+}
+END_TEST
+
 // ---- devices -----------------------------------------------------------------------------
 
 // The parameters of start(), in fp32.
@@ -775,6 +801,7 @@ int main(void)
     suite_add_tcase(s, c);
     c = tcase_create("chunks");
     tcase_add_loop_test(c, chunks, 0, 2);
+    tcase_add_loop_test(c, cached, 0, 2);
     suite_add_tcase(s, c);
     c = tcase_create("planned");
     tcase_set_timeout(c, 300);

@@ -65,7 +65,7 @@ static void segments(xl_run *r)
     hx_graph *g = r->g;
     int64_t L = r->k->tgt_len, T = r->tokens, m = r->k->num_mem_tokens;
     hx_t memory = begin(r);
-    for (int64_t s = 0; s * L < T; s++) {
+    for (int64_t s = 0; s * L < T && !g->tape->err; s++) {
         int64_t n = hx_min(L, T - s * L);
         hx_t e = segment(r, s * L, n, &memory);
         hx_t labels = t_turn_ids(g->labels, s * L + 1, n);

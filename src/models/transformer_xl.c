@@ -27,7 +27,7 @@ static void segments(xl_run *r)
     hx_graph *g = r->g;
     int64_t L = r->k->tgt_len, T = r->tokens;
     xl_take_over(r, 0);
-    for (int64_t s = 0; s * L < T; s++) {
+    for (int64_t s = 0; s * L < T && !g->tape->err; s++) {
         int64_t n = hx_min(L, T - s * L);
         hx_t e = segment(r, s * L, n);
         hx_t labels = t_turn_ids(g->labels, s * L + 1, n);

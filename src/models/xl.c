@@ -361,8 +361,10 @@ static hx_t feed_forward(xl_run *r, const xl_layer *p, hx_t x)
 static hx_t stretch(const xl_run *r, hx_t x, hx_t y, int64_t from, int64_t to)
 {
     int64_t n = hx_is(x) ? hx_rows(x) / r->B : 0, m = hx_rows(y) / r->B, cut[2] = { from, to };
-    hx_t part[2], piece[2];
+    hx_t part[2] = { y, y }, piece[2];
     int count = 0;
+    if (r->g->tape->err)
+        return (hx_t){ r->g->tape, 0 };
     for (int i = 0; i < 2; i++) {
         int64_t len = i ? m : n, lo = hx_min(hx_max(cut[0] - i * n, 0), len);
         int64_t hi = hx_min(hx_max(cut[1] - i * n, 0), len), size[3] = { lo, hi - lo, len - hi };

@@ -48,8 +48,8 @@ typedef struct xl_conf {
     XL_F(BOOL, adapt_inp, "false", 0, 0, "accepted for the reference's sake, without effect")    \
     XL_F(BOOL, same_length, "false", 0, 0, "every query sees mem_len keys")                      \
     XL_F(I32,  attn_type, "0", 0, 3, "0: relative; others are not supported")                    \
-    XL_F(I32,  clamp_len, "-1", -1, 1 << 24, "largest distance told apart; <= 0: none")          \
-    XL_F(I32,  sample_softmax, "-1", -1, 1 << 24, "not supported: -1")                           \
+    XL_F(I32,  clamp_len, "-1", -(1 << 24), 1 << 24, "largest distance told apart; <= 0: none")  \
+    XL_F(I32,  sample_softmax, "-1", -(1 << 24), 1 << 24, "not supported: 0 or less")           \
     /* of its training script */                                                                 \
     XL_F(I32,  eval_tgt_len, "0", 0, 1 << 22, "tgt_len in evaluations; 0: the same")             \
     XL_F(I32,  eval_mem_len, "0", 0, 1 << 22, "mem_len in evaluations; 0: the same")
