@@ -45,7 +45,7 @@ static hx_result make(htxvk_trainer *t, const char *yaml, const char *device)
     if (t->rig.net.masked)
         return hx_fail(HX_E_USAGE, "data with masked labels is trained on by `htxvk train` only "
                        "[E-API-MASK]");
-    t->state = (hx_ckpt_state){ .seed = t->conf->run.seed, .norm_before = -1, .norm_last = -1 };
+    t->state = (hx_ckpt_state){ .seed = t->conf->run.seed };
     return hx_engine_init(t->rig.engine, (uint64_t)t->conf->run.seed);
 }
 

@@ -364,14 +364,39 @@ START_TEST(evaluation)
     ck_ok(hx_text_read(&(hx_strs){ 1, { at("text.txt") } }, 0, &x));
     hx_memory *params = hx_engine_memory(rig.engine, HX_PARAM);
     hx_span span = { 10, 48 * 7 + 5 };
-    ck_ok(hx_evaluate(d, &rig.net, params, x, span, 48, 3, NULL, NULL, &a));
-    ck_ok(hx_evaluate(d, &rig.net, params, x, span, 48, 1, NULL, NULL, &b));
+    ck_ok(hx_evaluate(d, &rig.net, params, x, span, &(hx_protocol){ 48 }, 3, NULL, NULL, &a));
+    ck_ok(hx_evaluate(d, &rig.net, params, x, span, &(hx_protocol){ 48 }, 1, NULL, NULL, &b));
     ck_assert_int_eq(a.tokens, 48 * 7 + 4);
     ck_assert_int_eq(a.windows, 8);
     ck_assert_int_eq(b.windows, 8);
     ck_assert_double_eq_tol(a.ce, b.ce, 1e-6);
     ck_assert(a.ce > 4 && a.ce < 6);
-    ck_assert_int_eq(hx_evaluate(d, &rig.net, params, x, (hx_span){0, 1}, 48, 1, NULL, NULL, &a),
+    // parts of the window together are the whole
+    double sum = 0;
+    for (int i = 0; i < 3; i++) {
+        hx_protocol part = { 48, .from = 16 * i, .to = 16 * i + 16 };
+        ck_ok(hx_evaluate(d, &rig.net, params, x, (hx_span){ 10, 48 * 7 + 1 }, &part, 2, NULL, NULL, &b));
+        ck_assert_int_eq(b.tokens, 16 * 7);
+        sum += b.ce / 3;
+    }
+    ck_ok(hx_evaluate(d, &rig.net, params, x, (hx_span){ 10, 48 * 7 + 1 }, &(hx_protocol){ 48 }, 2, NULL, NULL, &a));
+    ck_assert_double_eq_tol(a.ce, sum, 1e-6);
+    // windows every 20 tokens: one whole, the last 20 of the next, the last 7 of one that ends with the text
+    double want = 0;
+    const struct { int at, from; } window[] = { { 0, 0 }, { 20, 28 }, { 27, 41 } };
+    for (int i = 0; i < 3; i++) {
+        hx_protocol part = { 48, .from = window[i].from, .to = 48 };
+        ck_ok(hx_evaluate(d, &rig.net, params, x, (hx_span){ 10 + window[i].at, 49 }, &part, 1, NULL, NULL, &b));
+        want += b.ce * (double)b.tokens / 75;
+    }
+    ck_ok(hx_evaluate(d, &rig.net, params, x, (hx_span){ 10, 76 }, &(hx_protocol){ 48, .stride = 20 }, 2, NULL,
+                      NULL, &a));
+    ck_assert_int_eq(a.tokens, 75);
+    ck_assert_int_eq(a.windows, 3);
+    ck_assert_double_eq_tol(a.ce, want, 1e-6);
+    ck_assert_int_eq(hx_evaluate(d, &rig.net, params, x, span, &(hx_protocol){ 48, .stride = 49 }, 1, NULL, NULL, &a),
+                     HX_E_USAGE);
+    ck_assert_int_eq(hx_evaluate(d, &rig.net, params, x, (hx_span){0, 1}, &(hx_protocol){ 48 }, 1, NULL, NULL, &a),
                      HX_E_INPUT);
     hx_text_free(&x);
     hx_rig_done(&rig);

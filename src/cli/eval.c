@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../runtime/file.h"
 #include "../train/evaluate.h"
 #include "../train/rig.h"
 #include "../train/run.h"
@@ -13,7 +14,7 @@ typedef struct eval_opts {
     hx_strs data;
     const char *split, *json;
     const char *order;
-    int32_t batch, seq_len;
+    int32_t batch, seq_len, stride, positions;
 } eval_opts;
 #define O(type, member, def, lo, hi, help) \
     { #member, type, offsetof(eval_opts, member), def, lo, hi, help }
@@ -25,6 +26,9 @@ static const hx_field eval_fields[] = {
     O(HX_I32, seq_len, "0", 0, 1 << 30, "predictions per window; 0: the model's sequence length"),
     O(HX_STR, order, "auto", 0, 0, "windows, each from an empty context | stream: states are carried on "
       "along documents | auto: as the run was trained"),
+    O(HX_I32, stride, "0", 0, 1 << 30,
+      "tokens from one window to the next: less than --seq-len gives every prediction more context; 0: --seq-len"),
+    O(HX_I32, positions, "0", 0, 256, "also losses of so many parts of the window, for the report of a run"),
     O(HX_STR, json, "", 0, 0, "write JSON to this file, - for stdout"),
     {0}
 };
@@ -65,7 +69,31 @@ static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, con
 
 static double share(int64_t part, int64_t all) { return (double)part / (double)all; }
 
-static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation *e)
+// Bits per byte of each part of the window, as positions.json of a run or below "positions".
+static hx_result by_position(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span, int64_t T,
+                             json_t **out)
+{
+    const eval_opts *o = c->opts;
+    json_t *at = json_array(), *bpc = json_array();
+    int64_t parts = hx_min(o->positions, T);
+    *out = json_pack("{so so}", "position", at, "bpc", bpc);
+    for (int64_t i = 0; i < parts; i++) {
+        hx_protocol how = { .seq_len = T, .from = i * T / parts, .to = (i + 1) * T / parts };
+        hx_evaluation e;
+        HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, &how, o->batch, NULL, NULL, &e));
+        json_array_append_new(at, json_real(0.5 * (double)(how.from + how.to)));
+        json_array_append_new(bpc, json_real(e.ce / log(2)));
+        if (!o->json[0] || strcmp(o->json, "-"))
+            printf("%s%6lld to %-6lld %.4f\n", i ? "                 " : "by position      ",
+                   (long long)how.from, (long long)how.to, e.ce / log(2));
+    }
+    if (!hx_run_is(c->args[0]))
+        return HX_OK;
+    const char *path = hx_path_join(c->arena, c->args[0], "positions.json");
+    return path ? hx_cli_json(*out, path) : HX_E_NOMEM;
+}
+
+static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation *e, json_t *positions)
 {
     const eval_opts *o = c->opts;
     double bits = e->ce / log(2);
@@ -77,6 +105,9 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
         else
             printf("protocol         %lld windows of %lld predictions, each from an empty context\n",
                    (long long)e->windows, (long long)e->seq_len);
+        if (o->stride && o->stride < e->seq_len)
+            printf("                 a window every %d tokens, of which the last %d predictions count\n",
+                   o->stride, o->stride);
         printf("predicted bytes  %lld\nbits per byte    %.4f\nperplexity       %.4f\n",
                (long long)e->tokens, bits, exp(e->ce));
         if (isfinite(e->loss))
@@ -93,12 +124,16 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
                           e->ce);
     if (e->rows)
         json_object_set_new(j, "rows", json_integer(e->rows));
+    else
+        json_object_set_new(j, "stride", json_integer(o->stride ? o->stride : e->seq_len));
     if (isfinite(e->loss))
         json_object_set_new(j, "loss", json_real(e->loss));
     if (e->score.labels) {
         json_object_set_new(j, "acc", json_real(share(e->score.right, e->score.labels)));
         json_object_set_new(j, "acc_all", json_real(share(e->score.rows_right, e->score.rows)));
     }
+    if (positions)
+        json_object_set(j, "positions", positions);
     hx_result r = hx_cli_json(j, o->json);
     json_decref(j);
     return r;
@@ -126,7 +161,7 @@ static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, h
     hx_stream_free(&s);
     if (!text->mask)
         e.score = (hx_score){ 0 };
-    return r ? r : print_result(c, l, &e);
+    return r ? r : print_result(c, l, &e, NULL);
 }
 
 static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span)
@@ -144,9 +179,15 @@ static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span 
     l->net.masked = text->mask != NULL;
     hx_evaluation e;
     bool show = !c->quiet && isatty(STDERR_FILENO);
-    HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, T, o->batch,
+    hx_protocol how = { .seq_len = T, .stride = o->stride };
+    json_t *positions = NULL;
+    HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, &how, o->batch,
                        show ? show_progress : NULL, NULL, &e));
-    return print_result(c, l, &e);
+    hx_result r = o->positions ? by_position(c, l, text, span, T, &positions) : HX_OK;
+    if (!r)
+        r = print_result(c, l, &e, positions);
+    json_decref(positions);
+    return r;
 }
 
 static hx_result run(hx_cli *c)
@@ -176,6 +217,6 @@ static hx_result run(hx_cli *c)
 HX_CMD(eval, .args = "RUN|CHECKPOINT [--data FILE]...",
        .help = "bits per byte and perplexity of a checkpoint over a text", .opts = eval_fields,
        .opts_size = sizeof(eval_opts), .min_args = 1, .max_args = 1, .run = run,
-       .more = "Every byte but the first is predicted once: windows follow each other, each with "
-               "an empty context. With --order stream --batch rows walk beside each other along documents,\n"
-               "each through its share, and what the model remembers goes with them.\n");
+       .more = "Every byte but the first is predicted once: windows follow each other, each with an empty\n"
+               "context, or as --stride says. With --order stream --batch rows walk beside each other along\n"
+               "documents, each through its share, and what the model remembers goes with them.\n");

@@ -216,10 +216,11 @@ static hx_result parts_chart(page *p, const char *type, const char *title)
     return HX_OK;
 }
 
-// Loss by position in the window, of the last evaluation that measured it.
+// Loss by position in the window, as `htxvk eval RUN --positions N` has measured it.
 static void positions_chart(page *p)
 {
-    const json_t *row = hx_rows_last(&p->rows, "positions");
+    const char *path = hx_path_join(p->a, p->rows.dir, "positions.json");
+    json_t *row = path ? json_load_file(path, 0, NULL) : NULL;
     const json_t *at = json_object_get(row, "position"), *v = json_object_get(row, "bpc");
     int n = (int)hx_min((int64_t)json_array_size(at), (int64_t)json_array_size(v));
     hx_line l = { .x = hx_new(p->a, double, n + 1), .y = hx_new(p->a, double, n + 1), .n = n,
@@ -231,6 +232,7 @@ static void positions_chart(page *p)
     hx_chart c = small_chart("Bits per byte by position in the window, validation");
     c.x_name = "position";
     put_chart(p, &c, &l, 1);
+    json_decref(row);
 }
 
 static hx_result put_charts(page *p)

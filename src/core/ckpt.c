@@ -208,10 +208,12 @@ hx_result hx_ckpt_state_read(const char *dir, hx_ckpt_state *out)
     hx_arena *a = hx_arena_new();
     json_t *o;
     hx_result r = read_json(a, dir, "state.json", &o);
+    *out = (hx_ckpt_state){ 0 };
+    // what an older version did not write is 0; the step must be there
+    if (!r && !json_is_number(json_object_get(o, "step")))
+        r = hx_fail(HX_E_INPUT, "'%s/state.json': 'step' is missing [E-CKPT-STATE]", dir);
 #define X(type, name)                                                                              \
-    if (!r && !json_is_number(json_object_get(o, #name)))                                          \
-        r = hx_fail(HX_E_INPUT, "'%s/state.json': '" #name "' is missing [E-CKPT-STATE]", dir);    \
-    if (!r)                                                                                        \
+    if (!r && json_is_number(json_object_get(o, #name)))                                           \
         out->name = (type)(json_is_integer(json_object_get(o, #name))                              \
                            ? (type)json_integer_value(json_object_get(o, #name))                   \
                            : (type)json_real_value(json_object_get(o, #name)));

@@ -23,7 +23,7 @@
     X(double,  norm_mean)                                                                      \
     X(double,  norm_var)                                                                       \
     X(double,  norm_before) /* of the step before the last, of the last: not in them yet; */   \
-    X(double,  norm_last)   /* negative: there is none */                                      \
+    X(double,  norm_last)   /* 0: there is none */                                      \
     X(int64_t, walk)        /* step from which on rows have walked through their stream */
 typedef struct hx_ckpt_state {
 #define X(type, name) type name;

@@ -14,12 +14,10 @@ typedef struct work {
     void         (*tick)(void *user, int64_t done, int64_t all);
     void          *user;
     int64_t        all, done;              // predictions in total and so far
-    int64_t        doc;                    // tokens of every document; 0: windows follow each other
+    int64_t        step;                   // tokens from one window to the next
+    int64_t        from, to;               // predictions of a window that count
     hx_evaluation *out;
 } work;
-
-// Tokens from window to window.
-static int64_t stride(const work *w, int64_t n) { return w->doc ? w->doc : n; }
 
 static double output_value(hx_pass *p, const char *name, hx_result *r)
 {
@@ -35,12 +33,15 @@ static int64_t put_windows(const work *w, int64_t at, int64_t batch, int64_t n)
 {
     int64_t counted = batch * n, row = n + 1;
     for (int64_t i = 0; i < batch; i++)
-        hx_window_ids(w->text, at + i * stride(w, n), n, w->ids + i * row);
+        hx_window_ids(w->text, at + i * w->step, n, w->ids + i * row);
     if (!w->net->masked)
         return counted;
     int32_t ignore = (int32_t)w->net->model->size(w->net->conf, "ignore_index"), *labels = w->ids + batch * row;
     for (int64_t i = 0; i < batch; i++)
-        hx_window_labels(w->text, at + i * stride(w, n), n, ignore, labels + i * row);
+        hx_window_labels(w->text, at + i * w->step, n, ignore, labels + i * row);
+    for (int64_t i = 0; i < batch * row; i++)
+        if (i % row <= w->from || i % row > w->to)
+            labels[i] = ignore;
     for (int64_t i = 0; i < batch * row; i++)
         counted -= i % row > 0 && labels[i] == ignore;
     return counted;
@@ -75,8 +76,10 @@ static hx_result run_pass(work *w, hx_pass *p, int64_t counted, int64_t at)
 static hx_result run_batch(work *w, hx_pass *p, int64_t at, int64_t batch, int64_t n)
 {
     int64_t counted = put_windows(w, at, batch, n);
-    HX_TRY(run_pass(w, p, counted, at));
-    w->done += batch * n;
+    // windows without a label that counts have no mean
+    if (counted)
+        HX_TRY(run_pass(w, p, counted, at));
+    w->done += batch * hx_min(w->step, n);
     w->out->windows += batch;
     if (w->tick)
         w->tick(w->user, w->done, w->all);
@@ -94,44 +97,93 @@ static hx_result run_many(work *w, int64_t count, int64_t batch, int64_t n, int6
     hx_result r = hx_pass_bind(p, shared);
     for (int64_t i = 0; i < count && !r; i++) {
         r = run_batch(w, p, *at, batch, n);
-        *at += batch * stride(w, n);
+        *at += batch * w->step;
     }
     hx_pass_free(&p);
     return r;
 }
 
+// All windows of a text in one piece.
+static hx_result run_text(work *w, const hx_protocol *how, int64_t stride, int64_t batch, int64_t at)
+{
+    int64_t T = how->seq_len, first = hx_min(T, w->all);
+    int64_t later = (w->all - first) / stride, rest = (w->all - first) % stride;
+    bool overlap = stride < T;
+    w->step = stride;
+    if (!overlap) {
+        int64_t whole = w->all / T;
+        rest = w->all % T;
+        HX_TRY(run_many(w, whole / batch, batch, T, &at));
+        HX_TRY(run_many(w, whole % batch, 1, T, &at));
+        w->step = w->to = rest;
+        return run_many(w, rest > 0, 1, rest, &at);
+    }
+    // the first one counts in whole, the others what lies behind the one before
+    w->to = first;
+    HX_TRY(run_many(w, 1, 1, first, &at));
+    w->from = T - stride;
+    HX_TRY(run_many(w, later / batch, batch, T, &at));
+    HX_TRY(run_many(w, later % batch, 1, T, &at));
+    at -= stride - rest;
+    w->from = T - rest;
+    return run_many(w, rest > 0, 1, T, &at);
+}
+
+static hx_result run_all(work *w, const hx_protocol *how, hx_span span, int64_t batch)
+{
+    int64_t T = how->seq_len, at = span.at;
+    w->to = how->to ? how->to : T;
+    w->from = how->from;
+    if (!span.doc)
+        return run_text(w, how, how->stride ? how->stride : T, batch, at);
+    int64_t docs = span.n / span.doc;
+    w->step = span.doc;
+    HX_TRY(run_many(w, docs / batch, batch, T, &at));
+    return run_many(w, docs % batch, 1, T, &at);
+}
+
+static hx_result check(const hx_protocol *k, hx_span span)
+{
+    bool overlaps = k->stride && k->stride != k->seq_len, part = k->from || k->to;
+    if (k->seq_len < 1 || k->stride < 0 || k->stride > k->seq_len || k->from < 0 || k->to > k->seq_len ||
+        (k->to && k->from >= k->to))
+        return hx_fail(HX_E_USAGE, "windows of %lld predictions every %lld tokens, of which [%lld, %lld) "
+                       "count: the second is at most the first [E-EVAL-PROTOCOL]", (long long)k->seq_len,
+                       (long long)k->stride, (long long)k->from, (long long)k->to);
+    if (overlaps && (part || span.doc))
+        return hx_fail(HX_E_USAGE, "a stride goes neither with losses by position nor with documents of "
+                       "one length [E-EVAL-PROTOCOL]");
+    if (span.n < 2)
+        return hx_fail(HX_E_INPUT, "the text has %lld tokens; 2 are the least that can be evaluated "
+                       "[E-TEXT-SHORT]", (long long)span.n);
+    return span.doc ? hx_span_check("evaluation", span, k->seq_len) : HX_OK;
+}
+
 hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_text *text,
-                      hx_span span, int64_t seq_len, int64_t batch,
+                      hx_span span, const hx_protocol *how, int64_t batch,
                       void (*tick)(void *user, int64_t done, int64_t all), void *user,
                       hx_evaluation *out)
 {
-    *out = (hx_evaluation){ .seq_len = seq_len };
-    int64_t all = span.n - 1, whole = all / seq_len, rest = all % seq_len, ids = 0;
-    if (span.doc) {
-        HX_TRY(hx_span_check("evaluation", span, seq_len));
-        whole = span.n / span.doc;
-        rest = 0;
-        all = whole * seq_len;
-    }
-    if (all < 1)
-        return hx_fail(
-            HX_E_INPUT,
-            "the text has %lld tokens; 2 are the least that can be evaluated [E-TEXT-SHORT]",
-            (long long)span.n);
-    batch = hx_max(hx_min(batch, whole), 1);
-    if (!hx_mul(batch, seq_len + 1, &ids) || !hx_mul(ids, net->masked ? 8 : 4, &ids))
+    int64_t T = how->seq_len, ids = 0;
+    *out = (hx_evaluation){ .seq_len = T };
+    HX_TRY(check(how, span));
+    int64_t all = span.doc ? span.n / span.doc * T : span.n - 1;
+    int64_t most = span.doc ? span.n / span.doc : hx_ceil_div(all, how->stride ? how->stride : T);
+    // labels apart from ids, where not all of them count
+    hx_net own = *net;
+    own.masked = net->masked || how->to || how->from || (how->stride && how->stride < T);
+    batch = hx_max(hx_min(batch, most), 1);
+    if (!hx_mul(batch, T + 1, &ids) || !hx_mul(ids, own.masked ? 8 : 4, &ids))
         return hx_fail(HX_E_SHAPE, "a batch of %lld x %lld is too large [E-SIZE]", (long long)batch,
-                       (long long)seq_len);
-    work w = { dev, net, params, text, malloc((size_t)ids), tick, user, all, 0, span.doc, out };
+                       (long long)T);
+    work w = { .dev = dev, .net = &own, .params = params, .text = text, .ids = malloc((size_t)ids),
+               .tick = tick, .user = user, .all = all, .out = out };
     if (!w.ids)
         return hx_fail(HX_E_NOMEM, "no memory for a batch of %lld bytes [E-NOMEM]", (long long)ids);
-    int64_t at = span.at;
-    hx_result r = run_many(&w, whole / batch, batch, seq_len, &at);
-    if (!r)
-        r = run_many(&w, whole % batch, 1, seq_len, &at);
-    if (!r)
-        r = run_many(&w, rest > 0, 1, rest, &at);
+    hx_result r = run_all(&w, how, span, batch);
     free(w.ids);
+    if (!text->mask)
+        out->score = (hx_score){ 0 };
     out->ce = out->tokens ? out->ce / (double)out->tokens : 0;
     out->loss = out->in_loss ? out->loss / (double)out->in_loss : NAN;
     return r;
@@ -189,7 +241,8 @@ hx_result hx_evaluate_stream(hx_dev *dev, const hx_net *net, hx_memory *params, 
         return hx_fail(HX_E_SHAPE, "a batch of %lld x %lld is too large [E-SIZE]", (long long)s->rows,
                        (long long)s->seq_len);
     int32_t *ages = calloc((size_t)s->rows, sizeof *ages);
-    work w = { dev, net, params, s->text, malloc((size_t)ids), tick, user, 0, 0, 0, out };
+    work w = { .dev = dev, .net = net, .params = params, .text = s->text, .ids = malloc((size_t)ids),
+               .tick = tick, .user = user, .out = out };
     hx_result r = w.ids && ages ? walk(&w, s, ages)
         : hx_fail(HX_E_NOMEM, "no memory for a batch of %lld bytes [E-NOMEM]", (long long)ids);
     free(w.ids);

@@ -3,9 +3,16 @@
 #include "../data/stream.h"
 #include "pass.h"
 
-// Protocol: the text is cut into windows of seq_len predictions; each starts at the last byte of
-// the one before with an empty context, so that every byte but the first is predicted exactly once.
-// Documents of one length are windows of their own. With a mask only what it leaves counts.
+// The protocol. Windows of seq_len predictions begin every `stride` tokens, each with an empty context.
+// Of a window that begins before the end of another only what that one did not predict counts, so that
+// every token but the first is predicted exactly once. With stride = seq_len the last window is
+// shorter, with less it reaches back further. Documents of one length are windows of their own. With a
+// mask only what it leaves counts.
+typedef struct hx_protocol {
+    int64_t seq_len, stride;               // stride 0: seq_len
+    int64_t from, to;                      // count only predictions [from, to) of each window, for
+                                           // losses by position; to 0: all
+} hx_protocol;
 typedef struct hx_evaluation {
     int64_t seq_len, windows, tokens;      // tokens: how many were predicted
     int64_t rows;                          // that walked beside each other, each from an empty context;
@@ -13,12 +20,13 @@ typedef struct hx_evaluation {
     double  ce;                            // mean cross entropy, nats per token
     double  loss;                          // mean optimised total, nats; NaN: it does not exist
     int64_t in_loss;                       // tokens of the windows where it exists
-    hx_score score;                        // where the net is masked
+    hx_score score;                        // where the text is masked
 } hx_evaluation;
 // `params` has the parameters. batch windows run at once. tick (may be NULL) hears of progress.
-// HX_E_INPUT: the span has fewer than two bytes. HX_E_NUMERIC: a loss is not finite.
+// HX_E_INPUT: the span has fewer than two bytes. HX_E_NUMERIC: a loss is not finite. HX_E_USAGE: the
+// protocol contradicts itself.
 hx_result hx_evaluate(hx_dev *dev, const hx_net *net, hx_memory *params, const hx_text *text,
-                      hx_span span, int64_t seq_len, int64_t batch,
+                      hx_span span, const hx_protocol *how, int64_t batch,
                       void (*tick)(void *user, int64_t done, int64_t all), void *user,
                       hx_evaluation *out);
 // The same along documents: rows of the stream (seed 0) walk beside each other and carry their states on;

@@ -466,7 +466,7 @@ static hx_result begin(hx_trainer *t)
         t->ended = patience_is_over(t);
         say(t, HX_EVENT_NOTE, "step %lld  resumed from %s", (long long)t->state.step, dir);
     } else {
-        t->state = (hx_ckpt_state){ .seed = t->c->run.seed, .norm_before = -1, .norm_last = -1 };
+        t->state = (hx_ckpt_state){ .seed = t->c->run.seed };
         HX_TRY(hx_run_rewind(t->p->run, -1));
         HX_TRY(hx_engine_init(t->rig.engine, (uint64_t)t->c->run.seed));
     }
@@ -515,13 +515,13 @@ static hx_result not_finite(hx_trainer *t, const hx_losses *l)
 
 static void learn_norm(hx_ckpt_state *s, double *norm)
 {
-    if (*norm >= 0) {
-        double x = log(*norm + 1e-30), d = x - s->norm_mean;
+    if (*norm > 0) {
+        double x = log(*norm), d = x - s->norm_mean;
         double rate = fmax(0.01, 1 / (double)++s->norms);
         s->norm_mean += rate * d;
         s->norm_var = (1 - rate) * (s->norm_var + rate * d * d);
     }
-    *norm = -1;
+    *norm = 0;
 }
 
 // For the step after `before` others.
@@ -623,7 +623,7 @@ static hx_result take_result(hx_trainer *t)
     t->state.step = l.step;
     t->state.updates += !l.skipped;
     t->state.norm_before = t->state.norm_last;
-    t->state.norm_last = l.skipped ? -1 : l.grad_norm;
+    t->state.norm_last = l.skipped ? 0 : l.grad_norm;
     t->state.tokens += step_tokens(t->c);
     t->state.sample += step_samples(t->c);
     t->span_s += spent;
