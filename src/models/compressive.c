@@ -72,9 +72,10 @@ static hx_result one_of(const hx_ints *v, const char *name, int other, int *out)
 static hx_result find_memories(compressive_conf *k)
 {
     const hx_ints *v = &k->memory_layers;
+    bool all = v->n && v->v[0] == HX_NULL;
     for (int l = 0; l < k->depth; l++)
-        k->slot[l] = is_null(v) ? 0 : -1;
-    for (int i = 0; i < v->n && !is_null(v); i++) {
+        k->slot[l] = all ? 0 : -1;
+    for (int i = 0; i < v->n && !all; i++) {
         if (v->v[i] < 1 || v->v[i] > k->depth)
             return hx_fail(HX_E_INPUT, "model.memory_layers: there is no layer %d among %d [E-MODEL]",
                            v->v[i], k->depth);
