@@ -1,142 +1,14 @@
 // train.c - the loop: writes step n+1 while n runs, reads losses one step late, stops at the
 // boundaries where something else has to be done.
-#include "train.h"
+#include "trainer.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "../../runtime/file.h"
-#include "../core/ckpt.h"
-#include "feed.h"
-#include "events.h"
-#include "trace.h"
-
-struct hx_trainer {
-    hx_arena              *arena;
-    const hx_run_conf     *c;
-    hx_dev                *dev;
-    const hx_train_params *p;              // of hx_trainer_run
-    hx_rig                 rig;
-    hx_corpus              corpus;
-    hx_ckpt_state          state;          // as of the newest step whose result was taken
-    int32_t               *ids;            // one step's windows, each batch followed by its labels if masked
-    hx_feed                feed;           // of a run that reads streams
-    int64_t                sample0, step0; // index of the next sample at the step we began from
-    double                 began, mark;    // times: of this process's training, of the last result
-    double                 span_s;         // spent on steps since the last row
-    int64_t                span_steps, all_steps;
-    double                 all_s;
-    double                 saved_at;
-    int64_t                saved_step;
-    hx_events             *events;         // for TensorBoard; NULL: not wanted
-    hx_trace              *trace;          // NULL: not wanted, or written
-    bool                   improved;       // the evaluation of this step is the best so far
-    bool                   ended;          // evaluations have not become better for long
-    char                   bad[256];       // of the last step that was skipped: what was not finite
-};
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-// ---- telling ------------------------------------------------------------------------------
-
-static void tell(hx_trainer *t, hx_event *e)
-{
-    e->step = t->state.step;
-    e->steps = t->c->train.steps;
-    e->tokens = t->state.tokens;
-    if (t->p->event)
-        t->p->event(t->p->user, e);
-}
-
-// A line for people, into the log, too. A log that cannot be written stops nothing.
-static void __attribute__((format(printf, 3, 4)))
-say(hx_trainer *t, hx_event_kind kind, const char *fmt, ...)
-{
-    char line[1024];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    char stamp[1100], when[16];
-    time_t clock = time(NULL);
-    struct tm local;
-    strftime(when, sizeof when, "%H:%M:%S", localtime_r(&clock, &local));
-    snprintf(stamp, sizeof stamp, "%s  %s", when, line);
-    hx_run_log(t->p->run, stamp);
-    hx_event e = { .kind = kind, .line = line };
-    tell(t, &e);
-}
-
-static void put_number(hx_out *b, const char *name, double v)
-{
-    if (isfinite(v))
-        hx_out_add(b, ", \"%s\": %.9g", name, v);
-}
-
-// The start of a row of metrics.jsonl: what every type has.
-static void begin_row(const hx_trainer *t, hx_out *b, const char *type)
-{
-    struct timespec clock;
-    clock_gettime(CLOCK_REALTIME, &clock);
-    hx_out_add(b,
-               "{\"v\": 1, \"t\": %lld.%03ld, \"type\": \"%s\", \"step\": %lld, \"tokens\": %lld",
-               (long long)clock.tv_sec, clock.tv_nsec / 1000000, type, (long long)t->state.step,
-               (long long)t->state.tokens);
-}
-
-static hx_result end_row(hx_trainer *t, hx_out *b)
-{
-    hx_out_add(b, "}");
-    hx_result r = b->failed ? hx_fail(HX_E_NOMEM, "no memory for a row of metrics [E-NOMEM]")
-                            : hx_run_metric(t->p->run, b->data);
-    hx_out_free(b);
-    return r;
-}
-
-static void put_losses(const hx_trainer *t, hx_out *b, const hx_losses *l)
-{
-    put_number(b, "loss", l->loss);
-    put_number(b, "bpc", l->ce / log(2));
-    for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
-        if (strcmp(hx_engine_part(t->rig.engine, i), "loss"))
-            put_number(b, hx_engine_part(t->rig.engine, i), l->part[i]);
-}
-
-// A curve for TensorBoard. A file that cannot be written costs its curves, not the run.
-static void put_event(hx_trainer *t, const char *group, const char *name, double v)
-{
-    char tag[160];
-    snprintf(tag, sizeof tag, "%s/%s", group, name);
-    if (!t->events || !isfinite(v) || !hx_events_number(t->events, t->state.step, tag, v))
-        return;
-    say(t, HX_EVENT_WARN, "no more events for TensorBoard: %s", hx_last_message());
-    hx_events_close(&t->events);
-}
-
-static void put_loss_events(hx_trainer *t, const char *group, const hx_losses *l)
-{
-    put_event(t, group, "bpc", l->ce / log(2));
-    for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
-        put_event(t, group, hx_engine_part(t->rig.engine, i), l->part[i]);
-}
-
-static hx_result begin_events(hx_trainer *t)
-{
-    char dir[4200];
-    snprintf(dir, sizeof dir, "%s/tb", t->p->run->dir);
-    return t->c->log.tensorboard ? hx_events_open(dir, t->state.step ? t->state.step + 1 : 0, &t->events) : HX_OK;
-}
 
 // ---- data ---------------------------------------------------------------------------------
 
@@ -203,8 +75,8 @@ static const char *accuracy(hx_trainer *t, const hx_score *s, hx_out *row)
     if (!s->labels || !t->c->data.masked)
         return "";
     double acc = (double)s->right / (double)s->labels, all = (double)s->rows_right / (double)s->rows;
-    put_number(row, "acc", acc);
-    put_number(row, "acc_all", all);
+    hx_row_number(row, "acc", acc);
+    hx_row_number(row, "acc_all", all);
     const char *text = hx_sprintf(t->arena, ", %.2f%% of labels and %.2f%% of documents right", 100 * acc, 100 * all);
     return text ? text : "";
 }
@@ -294,7 +166,7 @@ static void note_best(hx_trainer *t, double loss)
 static hx_result eval_now(hx_trainer *t)
 {
     hx_losses l;
-    double start = now();
+    double start = hx_now();
     HX_TRY(evaluate(t, &l));
     if (!isfinite(l.loss))
         return hx_fail(HX_E_NUMERIC,
@@ -302,18 +174,18 @@ static hx_result eval_now(hx_trainer *t)
                        "%d tokens may not exist: try a longer train.seq_len [E-NUMERIC]",
                        bad_part(t, &l), (long long)t->state.step, t->c->train.seq_len);
     hx_out b = {0};
-    begin_row(t, &b, "eval");
+    hx_row_begin(t, &b, "eval");
     hx_out_add(&b, ", \"split\": \"valid\"");
-    put_losses(t, &b, &l);
+    hx_row_losses(t, &b, &l);
     const char *right = accuracy(t, &l.score, &b);
-    put_number(&b, "seconds", now() - start);
-    HX_TRY(end_row(t, &b));
-    put_loss_events(t, "valid", &l);
+    hx_row_number(&b, "seconds", hx_now() - start);
+    HX_TRY(hx_row_end(t, &b));
+    hx_put_losses(t, "valid", &l);
     note_best(t, l.loss);
-    say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte%s",
+    hx_say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte%s",
         (long long)t->state.step, l.loss, l.ce / log(2), right);
     if (t->ended)
-        say(t, HX_EVENT_NOTE, "step %lld  no better loss in %lld evaluations, the best was %.4f at "
+        hx_say(t, HX_EVENT_NOTE, "step %lld  no better loss in %lld evaluations, the best was %.4f at "
             "step %lld: training ends", (long long)t->state.step, (long long)t->state.stale,
             t->state.best, (long long)t->state.best_step);
     return HX_OK;
@@ -345,15 +217,15 @@ static hx_result sample_now(hx_trainer *t)
         r = hx_run_sample(t->p->run, t->state.step, x.at, x.n);
     if (!r) {
         hx_out b = {0};
-        begin_row(t, &b, "sample");
+        hx_row_begin(t, &b, "sample");
         hx_out_add(&b, ", \"file\": \"samples/step-%08lld.txt\"", (long long)t->state.step);
-        r = end_row(t, &b);
+        r = hx_row_end(t, &b);
     }
     if (!r && t->events && hx_events_text(t->events, t->state.step, "sample", x.at, x.n))
         hx_events_close(&t->events);
     if (!r) {
         hx_event e = { .kind = HX_EVENT_SAMPLE, .text = x.at, .n_text = x.n };
-        tell(t, &e);
+        hx_tell(t, &e);
     }
     free(x.at);
     return r;
@@ -401,19 +273,19 @@ static hx_result write_ckpt(hx_trainer *t, char *a)
 
 static hx_result save_now(hx_trainer *t)
 {
-    double start = now();
+    double start = hx_now();
     t->state.seconds += start - t->began;
     t->began = start;
     char *a = host_arenas(t);
     hx_result r = a ? write_ckpt(t, a) : HX_E_NOMEM;
     free(a);
-    t->saved_at = now();
+    t->saved_at = hx_now();
     if (r)
         return r;
     t->saved_step = t->state.step;
     if (t->c->save.best && t->state.best_step == t->state.step)
         HX_TRY(hx_ckpt_mark_best(t->p->run->ckpt_dir, t->state.step));
-    say(t, HX_EVENT_NOTE, "step %lld  saved %s/step-%08lld", (long long)t->state.step,
+    hx_say(t, HX_EVENT_NOTE, "step %lld  saved %s/step-%08lld", (long long)t->state.step,
         t->p->run->ckpt_dir, (long long)t->state.step);
     return HX_OK;
 }
@@ -464,7 +336,7 @@ static hx_result begin(hx_trainer *t)
         if (t->c->save.best && t->state.best_step == t->state.step)
             HX_TRY(hx_ckpt_mark_best(t->p->run->ckpt_dir, t->state.step));
         t->ended = patience_is_over(t);
-        say(t, HX_EVENT_NOTE, "step %lld  resumed from %s", (long long)t->state.step, dir);
+        hx_say(t, HX_EVENT_NOTE, "step %lld  resumed from %s", (long long)t->state.step, dir);
     } else {
         t->state = (hx_ckpt_state){ .seed = t->c->run.seed };
         HX_TRY(hx_run_rewind(t->p->run, -1));
@@ -548,11 +420,11 @@ static hx_result left_out(hx_trainer *t, const hx_losses *l)
     if (!finite)
         s->walk = s->step + 1;
     hx_out b = {0};
-    begin_row(t, &b, "skip");
-    put_number(&b, "grad_norm", l->grad_norm);
+    hx_row_begin(t, &b, "skip");
+    hx_row_number(&b, "grad_norm", l->grad_norm);
     hx_out_add(&b, ", \"in_a_row\": %lld", (long long)s->skips);
-    HX_TRY(end_row(t, &b));
-    say(t, HX_EVENT_WARN, "step %lld  left out: the gradient's norm is %.3g%s", (long long)s->step,
+    HX_TRY(hx_row_end(t, &b));
+    hx_say(t, HX_EVENT_WARN, "step %lld  left out: the gradient's norm is %.3g%s", (long long)s->step,
         l->grad_norm, finite ? ", far above those before it" : "");
     if (s->skips < t->c->train.max_skips)
         return HX_OK;
@@ -571,37 +443,25 @@ static bool is_row(const hx_trainer *t, int64_t step)
     return step == 1 || step == t->c->train.steps || (every > 0 && step % every == 0);
 }
 
-// Of this process, in memory; 0: unknown.
-static int64_t resident_bytes(void)
-{
-    long long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f && fscanf(f, "%*s %lld", &pages) != 1)
-        pages = 0;
-    if (f)
-        fclose(f);
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
 static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
 {
     hx_out b = {0};
-    begin_row(t, &b, "train");
-    put_losses(t, &b, l);
+    hx_row_begin(t, &b, "train");
+    hx_row_losses(t, &b, l);
     hx_out_add(&b, ", \"lr\": %.7g", e->lr);
-    put_number(&b, "grad_norm", e->grad_norm);
-    put_number(&b, "tok_s", e->tok_s);
-    put_number(&b, "step_ms", e->step_ms);
+    hx_row_number(&b, "grad_norm", e->grad_norm);
+    hx_row_number(&b, "tok_s", e->tok_s);
+    hx_row_number(&b, "step_ms", e->step_ms);
     hx_dev_stats mem = hx_dev_get_stats(t->dev);
     hx_out_add(&b, ", \"mem\": {\"device\": %lld, \"peak\": %lld, \"host\": %lld}",
-               (long long)mem.bytes_now, (long long)mem.bytes_peak, (long long)resident_bytes());
-    HX_TRY(end_row(t, &b));
-    put_loss_events(t, "train", l);
-    put_event(t, "optim", "lr", e->lr);
-    put_event(t, "optim", "grad_norm", e->grad_norm);
-    put_event(t, "speed", "tokens_per_second", e->tok_s);
-    put_event(t, "memory", "device", (double)mem.bytes_now);
-    say(t, HX_EVENT_ROW,
+               (long long)mem.bytes_now, (long long)mem.bytes_peak, (long long)hx_resident_bytes());
+    HX_TRY(hx_row_end(t, &b));
+    hx_put_losses(t, "train", l);
+    hx_put_event(t, "optim", "lr", e->lr);
+    hx_put_event(t, "optim", "grad_norm", e->grad_norm);
+    hx_put_event(t, "speed", "tokens_per_second", e->tok_s);
+    hx_put_event(t, "memory", "device", (double)mem.bytes_now);
+    hx_say(t, HX_EVENT_ROW,
         "step %lld/%lld  loss %.4f  %.4f bits/byte  lr %.3g  |g| %.3g  %.0f tok/s  %.1f ms/step",
         (long long)t->state.step, (long long)t->c->train.steps, e->loss, e->bpc, e->lr,
         e->grad_norm, e->tok_s, e->step_ms);
@@ -615,7 +475,7 @@ static hx_result take_result(hx_trainer *t)
 {
     hx_losses l;
     HX_TRY(hx_engine_result(t->rig.engine, &l));
-    double at = now(), spent = at - t->mark;
+    double at = hx_now(), spent = at - t->mark;
     t->mark = at;
     bool skips = !strcmp(t->c->train.non_finite, "skip");
     if (!isfinite(l.grad_norm) ? !skips : !isfinite(l.loss))
@@ -643,7 +503,7 @@ static hx_result take_result(hx_trainer *t)
     if (l.skipped)
         return left_out(t, &l);
     t->state.skips = 0;
-    tell(t, &e);
+    hx_tell(t, &e);
     return is_row(t, l.step) ? write_row(t, &l, &e) : HX_OK;
 }
 
@@ -663,7 +523,7 @@ static bool save_due(const hx_trainer *t, int64_t step)
 {
     const hx_conf_save *s = &t->c->save;
     return due(s->every_steps, step) ||
-           (s->every_seconds > 0 && now() - t->saved_at >= s->every_seconds);
+           (s->every_seconds > 0 && hx_now() - t->saved_at >= s->every_seconds);
 }
 
 static bool asked_to_save(const hx_trainer *t)
@@ -688,9 +548,9 @@ static bool sample_due(const hx_trainer *t, int64_t step)
 
 static hx_result timed(hx_trainer *t, const char *name, hx_result (*work)(hx_trainer *t))
 {
-    double start = now();
+    double start = hx_now();
     hx_result r = work(t);
-    hx_trace_span(t->trace, name, start, now());
+    hx_trace_span(t->trace, name, start, hx_now());
     return r;
 }
 
@@ -714,7 +574,7 @@ static hx_result at_boundary(hx_trainer *t)
     hx_result r = timed(t, "checkpoint", save_now);
     if (!r || last)
         return r;
-    say(t, HX_EVENT_WARN, "step %lld  not saved, will be tried again: %s", (long long)step,
+    hx_say(t, HX_EVENT_WARN, "step %lld  not saved, will be tried again: %s", (long long)step,
         hx_last_message());
     return HX_OK;
 }
@@ -749,31 +609,31 @@ static hx_result stopped(hx_trainer *t)
 // Waits for the step that was begun, so that its times can be read.
 static hx_result trace_step(hx_trainer *t)
 {
-    double start = now();
+    double start = hx_now();
     HX_TRY(drain(t));
-    hx_trace_span(t->trace, "wait", start, now());
-    HX_TRY(hx_trace_device(t->trace, t->rig.engine, now()));
+    hx_trace_span(t->trace, "wait", start, hx_now());
+    HX_TRY(hx_trace_device(t->trace, t->rig.engine, hx_now()));
     if (hx_trace_step(t->trace) < t->c->trace_steps)
         return HX_OK;
-    say(t, HX_EVENT_NOTE, "step %lld  trace written to %s", (long long)t->state.step, t->c->trace);
+    hx_say(t, HX_EVENT_NOTE, "step %lld  trace written to %s", (long long)t->state.step, t->c->trace);
     return hx_trace_close(&t->trace);
 }
 
 static hx_result loop(hx_trainer *t)
 {
     int queued = !strcmp(hx_dev_get_caps(t->dev)->kind, "vulkan");
-    t->mark = now();
+    t->mark = hx_now();
     for (int64_t step = t->state.step; step < t->c->train.steps && !t->ended;) {
         if (stopping(t))
             return HX_E_STOPPED;
-        double start = now();
+        double start = hx_now();
         fill_ids(t, step);
-        hx_trace_span(t->trace, "batch", start, now());
+        hx_trace_span(t->trace, "batch", start, hx_now());
         hx_engine_limit(t->rig.engine, norm_limit(t, step));
         step++;
-        start = now();
+        start = hx_now();
         HX_TRY(hx_engine_step(t->rig.engine, step, hx_learning_rate(t->c, step), t->ids));
-        hx_trace_span(t->trace, "submit", start, now());
+        hx_trace_span(t->trace, "submit", start, hx_now());
         if (t->trace)
             HX_TRY(trace_step(t));
         // the step before this one has had time to finish; without a queue this one has, too
@@ -783,58 +643,35 @@ static hx_result loop(hx_trainer *t)
             continue;
         HX_TRY(drain(t));
         HX_TRY(at_boundary(t));
-        t->mark = now();
+        t->mark = hx_now();
     }
     return HX_OK;
-}
-
-static hx_result start_row(hx_trainer *t)
-{
-    const hx_dev_caps *c = hx_dev_get_caps(t->dev);
-    hx_out b = {0};
-    begin_row(t, &b, "start");
-    hx_out_add(&b, ", \"version\": \"%s\", \"device\": ", HX_VERSION);
-    hx_out_json_text(&b, c->name);
-    hx_out_add(&b, ", \"driver\": ");
-    hx_out_json_text(&b, c->driver);
-    hx_out_add(&b, ", \"model\": \"%s\", \"parameters\": %lld", t->c->model->name,
-               (long long)hx_params_count(t->rig.net.params));
-    return end_row(t, &b);
-}
-
-static hx_result end_run_row(hx_trainer *t)
-{
-    hx_out b = {0};
-    begin_row(t, &b, "end");
-    put_number(&b, "seconds", t->state.seconds);
-    hx_out_add(&b, ", \"exit\": 0, \"reason\": \"%s\"", t->ended ? "no better loss" : "done");
-    return end_row(t, &b);
 }
 
 static hx_result go_on(hx_trainer *t)
 {
     int64_t steps = t->c->train.steps;
     if (t->state.step < steps) {
-        HX_TRY(start_row(t));
-        say(t, HX_EVENT_NOTE, "training %s, %lld parameters, on %s", t->c->model->name,
+        HX_TRY(hx_start_row(t));
+        hx_say(t, HX_EVENT_NOTE, "training %s, %lld parameters, on %s", t->c->model->name,
             (long long)hx_params_count(t->rig.net.params), hx_dev_get_caps(t->dev)->name);
     } else {
-        say(t, HX_EVENT_NOTE, "step %lld  all %lld steps are done", (long long)t->state.step,
+        hx_say(t, HX_EVENT_NOTE, "step %lld  all %lld steps are done", (long long)t->state.step,
             (long long)steps);
     }
     HX_TRY(catch_up(t));
     int64_t before = t->state.step;
     HX_TRY(loop(t));
     HX_TRY(t->saved_step == t->state.step ? HX_OK : save_now(t));
-    return t->state.step > before ? end_run_row(t) : HX_OK;
+    return t->state.step > before ? hx_end_row(t) : HX_OK;
 }
 
 hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
 {
     t->p = p;
-    t->began = t->saved_at = now();
+    t->began = t->saved_at = hx_now();
     HX_TRY(begin(t));
-    HX_TRY(begin_events(t));
+    HX_TRY(hx_begin_events(t));
     if (t->c->trace)
         HX_TRY(hx_trace_new(t->c->trace, hx_dev_get_caps(t->dev)->name, &t->trace));
     hx_result r = go_on(t);

@@ -1,0 +1,54 @@
+// trainer.h - what the files of a trainer share: the loop in train.c, what it says in tell.c.
+#pragma once
+#include "../../runtime/clock.h"
+#include "../core/ckpt.h"
+#include "events.h"
+#include "feed.h"
+#include "trace.h"
+#include "train.h"
+
+struct hx_trainer {
+    hx_arena              *arena;
+    const hx_run_conf     *c;
+    hx_dev                *dev;
+    const hx_train_params *p;              // of hx_trainer_run
+    hx_rig                 rig;
+    hx_corpus              corpus;
+    hx_ckpt_state          state;          // as of the newest step whose result was taken
+    int32_t               *ids;            // one step's windows, each batch followed by its labels if masked
+    hx_feed                feed;           // of a run that reads streams
+    int64_t                sample0, step0; // index of the next sample at the step we began from
+    double                 began, mark;    // times: of this process's training, of the last result
+    double                 span_s;         // spent on steps since the last row
+    int64_t                span_steps, all_steps;
+    double                 all_s;
+    double                 saved_at;
+    int64_t                saved_step;
+    hx_events             *events;         // for TensorBoard; NULL: not wanted
+    hx_trace              *trace;          // NULL: not wanted, or written
+    bool                   improved;       // the evaluation of this step is the best so far
+    bool                   ended;          // evaluations have not become better for long
+    char                   bad[256];       // of the last step that was skipped: what was not finite
+};
+
+// Seconds on a clock that only goes forward.
+static inline double hx_now(void) { return 1e-3 * hx_now_ms(); }
+
+// ---- for people: every line goes to the log, too, and a log that cannot be written stops nothing ----
+void      hx_tell(hx_trainer *t, hx_event *e);
+void      hx_say(hx_trainer *t, hx_event_kind kind, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// ---- rows of metrics.jsonl --------------------------------------------------------------------
+void      hx_row_begin(const hx_trainer *t, hx_out *b, const char *type);     // what every type has
+void      hx_row_number(hx_out *b, const char *name, double v);              // if it is finite
+void      hx_row_losses(const hx_trainer *t, hx_out *b, const hx_losses *l);
+hx_result hx_row_end(hx_trainer *t, hx_out *b);                              // writes and frees it
+hx_result hx_start_row(hx_trainer *t);     // of a process that begins or goes on
+hx_result hx_end_row(hx_trainer *t);       // of a run that is done
+int64_t   hx_resident_bytes(void);         // of this process, in memory; 0: unknown
+
+// ---- curves for TensorBoard: a file that cannot be written costs its curves, not the run -------------
+hx_result hx_begin_events(hx_trainer *t);
+void      hx_put_event(hx_trainer *t, const char *group, const char *name, double v);
+void      hx_put_losses(hx_trainer *t, const char *group, const hx_losses *l);
