@@ -15,6 +15,13 @@ static const struct { const char *model, *conf; } cases[] = {
     { "block_recurrent", "num_tokens=13 dim=16 depth=2 dim_head=8 heads=2 max_seq_len=8 block_width=4 "
       "recurrent_layers=[2]" },
     { "infini", "num_tokens=13 dim=16 depth=1 heads=2 dim_head=8 segment_length=8" },
+    { "transformer_xl", "n_token=13 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 mem_len=9" },
+    { "transformer_xl", "n_token=13 n_layer=1 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=7 mem_len=0 "
+      "cutoffs=[5,9] div_val=2" },
+    { "rmt_transformer_xl", "n_token=13 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 "
+      "num_mem_tokens=3" },
+    { "rmt_lucidrains", "dim=24 num_tokens=13 depth=2 num_memory_tokens=3 seq_len=9 heads=2 dim_head=8" },
+    { "compressive", "num_tokens=13 dim=20 seq_len=8 depth=2 heads=2" },
 };
 
 static void *read_conf(const hx_model *m, const char *text)
