@@ -474,6 +474,49 @@ class Cli(unittest.TestCase):
         self.assertIn('kind         text', self.ok('data', 'info', 'text.txt').stdout.decode())
         self.assertIn('kv_recall', self.ok('data', 'tasks').stdout.decode())
 
+    def bpe(self, merges):
+        """A byte-level tokenizer.json: bytes are their own ids, merged words follow."""
+        plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        char = {b: chr(b) for b in plain}
+        char.update({b: chr(256 + i) for i, b in enumerate(b for b in range(256) if b not in plain)})
+        spell = lambda word: ''.join(char[b] for b in word.encode())
+        vocab = {char[b]: b for b in range(256)}
+        pairs = [(spell(a), spell(b)) for a, b in merges]
+        for a, b in pairs:
+            vocab[a + b] = len(vocab)
+        self.put('tokenizer.json', json.dumps({
+            'added_tokens': [], 'normalizer': None, 'pre_tokenizer': {'type': 'ByteLevel', 'add_prefix_space': False},
+            'model': {'type': 'BPE', 'vocab': vocab, 'merges': [f'{a} {b}' for a, b in pairs]}}))
+
+    def test_tokenizer(self):
+        self.bpe([('l', 'i'), ('n', 'e'), ('li', 'ne'), (' ', 't'), (' ', 'o')])
+        self.ok('data', 'prepare', 'text.txt', '--out', 'set', '--tokenizer', 'tokenizer.json')
+        info = json.loads(self.ok('data', 'info', 'set', '--json').stdout)
+        size = os.path.getsize(self.at('text.txt'))
+        self.assertEqual((info['num_tokens'], info['source_bytes']), (261, size))
+        self.assertEqual(info['tokens'], size - 200 * (3 + 2 + 1))    # "line", " t" twice, " o" in each line
+        more = ['--set', 'data.train=[set]', '--set', 'model.num_tokens=261']
+        self.train('run', *more, '--set', 'sample.every=4', '--set', 'sample.length=200')
+        self.assertEqual(pathlib.Path(self.at('run/tokenizer.json')).read_bytes(),
+                         pathlib.Path(self.at('tokenizer.json')).read_bytes())
+        row = self.rows('run', 'eval')[0]
+        self.assertAlmostEqual(row['bpc'], row['ce_loss'] / 0.6931471805599453 * info['tokens'] / size, places=4)
+        # text goes in and comes out, also when the set is gone
+        shutil.move(self.at('set'), self.at('other'))
+        talk = lambda *args: self.ok('generate', 'run', '--device', 'host', '--temp', '0', *args).stdout
+        self.assertEqual(talk('--prompt', 'line 7', '--length', '20'), talk('--prompt', 'line 7', '--length', '20'))
+        self.assertGreaterEqual(len(talk('--prompt', 'line 7', '--length', '20')), 20)
+        e = json.loads(self.ok('eval', 'run', '--data', 'other', '--device', 'host', '--json').stdout)
+        self.assertEqual(e['tokens'], info['tokens'] - 1)
+        self.assertAlmostEqual(e['bpc'], e['ce_loss'] / 0.6931471805599453 * info['tokens'] / size, places=5)
+        self.fails(3, ['text.txt', 'made of bytes'], 'eval', 'run', '--data', 'text.txt', '--device', 'host')
+        self.fails(3, 'other tokens than data.train', 'train', 'c.yaml', '--out', 'mixed', '--device', 'host', '--set',
+                   'data.train=[other]', '--set', 'data.valid=[text.txt]', '--set', 'model.num_tokens=261')
+        self.fails(3, ['id 25', 'model.num_tokens: 261'], 'train', 'c.yaml', '--out', 'small', '--device', 'host', '--set',
+                   'data.train=[other]', '--set', 'model.num_tokens=256')
+        self.fails(3, 'E-BPE', 'data', 'prepare', 'text.txt', '--out', 'bad', '--tokenizer', 'c.yaml')
+        self.assertFalse(os.path.exists(self.at('bad')))
+
     # ---- forward ----------------------------------------------------------------------------
 
     def test_forward(self):

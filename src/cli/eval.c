@@ -69,6 +69,12 @@ static hx_result choose_text(hx_cli *c, const char *path, hx_corpus *corpus, con
 
 static double share(int64_t part, int64_t all) { return (double)part / (double)all; }
 
+// Bits per byte of source text: tokens of several bytes by their mean length in this text.
+static double bits_of(const hx_text *t, double nats)
+{
+    return nats / log(2) * (t->source_bytes ? share(t->size, t->source_bytes) : 1);
+}
+
 // Bits per byte of each part of the window, as positions.json of a run or below "positions".
 static hx_result by_position(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span, int64_t T,
                              json_t **out)
@@ -82,10 +88,10 @@ static hx_result by_position(hx_cli *c, hx_loaded *l, const hx_text *text, hx_sp
         hx_evaluation e;
         HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, &how, o->batch, NULL, NULL, &e));
         json_array_append_new(at, json_real(0.5 * (double)(how.from + how.to)));
-        json_array_append_new(bpc, json_real(e.ce / log(2)));
+        json_array_append_new(bpc, json_real(bits_of(text, e.ce)));
         if (!o->json[0] || strcmp(o->json, "-"))
             printf("%s%6lld to %-6lld %.4f\n", i ? "                 " : "by position      ",
-                   (long long)how.from, (long long)how.to, e.ce / log(2));
+                   (long long)how.from, (long long)how.to, bits_of(text, e.ce));
     }
     if (!hx_run_is(c->args[0]))
         return HX_OK;
@@ -93,10 +99,11 @@ static hx_result by_position(hx_cli *c, hx_loaded *l, const hx_text *text, hx_sp
     return path ? hx_cli_json(*out, path) : HX_E_NOMEM;
 }
 
-static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation *e, json_t *positions)
+static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_text *text,
+                              const hx_evaluation *e, json_t *positions)
 {
     const eval_opts *o = c->opts;
-    double bits = e->ce / log(2);
+    double bits = bits_of(text, e->ce);
     if (!o->json[0] || strcmp(o->json, "-")) {
         printf("checkpoint       %s\n", l->dir);
         if (e->rows)
@@ -108,8 +115,8 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
         if (o->stride && o->stride < e->seq_len)
             printf("                 a window every %d tokens, of which the last %d predictions count\n",
                    o->stride, o->stride);
-        printf("predicted bytes  %lld\nbits per byte    %.4f\nperplexity       %.4f\n",
-               (long long)e->tokens, bits, exp(e->ce));
+        printf("predicted %s %lld\nbits per byte    %.4f\nperplexity       %.4f\n",
+               l->bpe ? "tokens" : "bytes ", (long long)e->tokens, bits, exp(e->ce));
         if (isfinite(e->loss))
             printf("loss             %.4f nats\n", e->loss);
         if (e->score.labels)
@@ -139,6 +146,18 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_evaluation
     return r;
 }
 
+// Ids are the model's, and made as those that it was trained on.
+static hx_result check_tokens(const hx_loaded *l, const hx_text *text)
+{
+    static const char *const kinds[] = { "bytes", "a tokenizer's tokens" };
+    if (!l->bpe != !text->tokenizer)
+        return hx_fail(HX_E_INPUT,
+                       "'%s' is made of %s, the model was trained on %s: see `htxvk data prepare` "
+                       "[E-SET-MIXED]",
+                       text->part[0].path, kinds[!l->bpe], kinds[!!l->bpe]);
+    return hx_text_check(text, l->kase.model->size(l->kase.conf, "num_tokens"));
+}
+
 // conf is NULL for a checkpoint without its run.
 static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span,
                                  const hx_run_conf *conf)
@@ -151,7 +170,7 @@ static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, h
     if (L > 0 && T % L)
         return hx_fail(HX_E_USAGE, "--seq-len %lld is no multiple of the model's segment of %lld tokens "
                        "[E-USAGE]", (long long)T, (long long)L);
-    HX_TRY(hx_text_check(text, m->size(l->kase.conf, "num_tokens")));
+    HX_TRY(check_tokens(l, text));
     l->net.masked = l->net.carries = true;
     hx_stream *s = NULL;
     HX_TRY(hx_stream_new(text, span, conf ? conf->data.separator : "", T, o->batch, 0, &s));
@@ -161,7 +180,7 @@ static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, h
     hx_stream_free(&s);
     if (!text->mask)
         e.score = (hx_score){ 0 };
-    return r ? r : print_result(c, l, &e, NULL);
+    return r ? r : print_result(c, l, text, &e, NULL);
 }
 
 static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span)
@@ -175,7 +194,7 @@ static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span 
     if (T > most && !span.doc)
         return hx_fail(HX_E_USAGE, "--seq-len %lld: the model was made for at most %lld [E-USAGE]",
                        (long long)T, (long long)most);
-    HX_TRY(hx_text_check(text, m->size(l->kase.conf, "num_tokens")));
+    HX_TRY(check_tokens(l, text));
     l->net.masked = text->mask != NULL;
     hx_evaluation e;
     bool show = !c->quiet && isatty(STDERR_FILENO);
@@ -185,7 +204,7 @@ static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span 
                        show ? show_progress : NULL, NULL, &e));
     hx_result r = o->positions ? by_position(c, l, text, span, T, &positions) : HX_OK;
     if (!r)
-        r = print_result(c, l, &e, positions);
+        r = print_result(c, l, text, &e, positions);
     json_decref(positions);
     return r;
 }

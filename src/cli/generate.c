@@ -16,7 +16,7 @@ typedef struct generate_opts {
     { #member, type, offsetof(generate_opts, member), def, lo, hi, help }
 static const hx_field generate_fields[] = {
     O(HX_STR, prompt, "", 0, 0, "text to continue; - reads it from stdin"),
-    O(HX_I64, length, "256", 0, 1e15, "bytes to make"),
+    O(HX_I64, length, "256", 0, 1e15, "tokens to make: bytes, or the run's tokenizer's"),
     O(HX_F64, temp, "1", 0, 1000, "temperature; 0 always takes the most likely byte"),
     O(HX_I64, top_k, "0", 0, 1e9, "choose among the k most likely; 0: all"),
     O(HX_F64, top_p, "1", 0, 1, "choose among the most likely that have this share together"),
@@ -66,6 +66,8 @@ static hx_result run(hx_cli *c)
     hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = &l.params };
     if (!r)
         r = hx_generator_new(l.dev, &l.net, shared, &g);
+    if (!r)
+        hx_generator_use(g, l.bpe);
     if (!r)
         r = hx_generate(g, prompt, n, o->length, &how, print_byte, NULL);
     if (!r && isatty(STDOUT_FILENO))

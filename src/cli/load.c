@@ -19,6 +19,20 @@ static hx_result read_params(hx_loaded *l, char **out)
     return mean ? HX_OK : hx_ckpt_read(l->dir, l->net.params, host, NULL, NULL);
 }
 
+// RUN/tokenizer.json of RUN/ckpt/step-NNNNNNNN, or one beside the weights.
+static hx_result read_tokenizer(hx_cli *c, hx_loaded *l)
+{
+    static const char *const places[] = { "tokenizer.json", "../../tokenizer.json" };
+    for (int i = 0; i < HX_COUNT(places); i++) {
+        const char *path = hx_path_join(c->arena, l->dir, places[i]);
+        if (!path)
+            return HX_E_NOMEM;
+        if (hx_file_exists(path))
+            return hx_bpe_read(path, &l->bpe);
+    }
+    return HX_OK;
+}
+
 static hx_result load(hx_cli *c, const char *path, hx_loaded *l, char **host)
 {
     if (!hx_file_exists(path))
@@ -28,6 +42,7 @@ static hx_result load(hx_cli *c, const char *path, hx_loaded *l, char **host)
         return hx_fail(HX_E_INPUT, "%s has no checkpoint yet [E-CKPT-NONE]", path);
     HX_TRY(hx_case_read(c->arena, hx_path_join(c->arena, l->dir, "config.json"), &l->kase));
     HX_TRY(hx_net_init(&l->net, l->kase.model, l->kase.conf));
+    HX_TRY(read_tokenizer(c, l));
     HX_TRY(read_params(l, host));
     HX_TRY(hx_cli_open(c, NULL, NULL, &l->dev));
     HX_TRY(hx_memory_new(l->dev, l->net.params->bytes, HX_BUF_DEVICE, "parameters", &l->params));
@@ -46,6 +61,7 @@ hx_result hx_load(hx_cli *c, const char *path, hx_loaded *out)
 hx_result hx_load_done(hx_loaded *l, hx_result r)
 {
     hx_memory_free(&l->params);
+    hx_bpe_free(&l->bpe);
     r = hx_cli_close(&l->dev, r);
     hx_net_done(&l->net);
     return r;

@@ -1,5 +1,6 @@
 // load.h - a trained model from a run directory or a checkpoint, onto a device.
 #pragma once
+#include "../data/bpe.h"
 #include "../train/conf_run.h"
 #include "../train/pass.h"
 #include "cli.h"
@@ -10,6 +11,7 @@ typedef struct hx_loaded {
     hx_net      net;
     hx_dev     *dev;
     hx_memory   params;
+    hx_bpe     *bpe;                       // of the run that the checkpoint lies in; NULL: tokens are bytes
 } hx_loaded;
 // Reads the newest whole checkpoint of `path`, then opens the device and moves the parameters
 // there.

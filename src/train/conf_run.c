@@ -26,7 +26,7 @@ static const hx_field data_fields[] = {
     F(data, test, HX_STRS, "[]", 0, 0, "files to test on; empty: the third share of split"),
     F(data, split, HX_REALS, "[0.9, 0.05, 0.05]", 0, 1,
       "shares of the training text: train, valid, test"),
-    F(data, tokenizer, HX_STR, "bytes", 0, 0, "bytes"),
+    F(data, tokenizer, HX_STR, "bytes", 0, 0, "bytes; prepared sets have their own"),
     F(data, order, HX_STR, "random", 0, 0, "random | sequential | stream"),
     F(data, separator, HX_STR, "", 0, 0, "text at the end of a document, for streams; empty: files are documents"),
     { 0 }
@@ -210,6 +210,7 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
         hx_set_facts f;
         HX_TRY(hx_set_facts_read(arena, c->data.train.v[0], &f));
         c->data.masked = f.masked;
+        c->data.tokenizer_file = f.tokenizer;
     }
     return HX_OK;
 }

@@ -9,6 +9,7 @@ typedef struct hx_conf_data {
     hx_reals split;
     const char *tokenizer, *order, *separator;
     bool     masked;                       // derived: `train` is a set with a mask
+    const char *tokenizer_file;            // derived: of that set; NULL: tokens are bytes
     bool     streams;                      // derived: order is stream
 } hx_conf_data;
 typedef struct hx_conf_train {

@@ -21,6 +21,7 @@ struct hx_generator {
     hx_walk      *walk;                    // a model that goes on token by token needs no contexts
     float        *logits;
     int32_t      *ids;
+    const hx_bpe *bpe;                     // NULL: tokens are bytes
 };
 
 // ---- sampling -----------------------------------------------------------------------------
@@ -149,6 +150,8 @@ void hx_generator_free(hx_generator **gp)
     *gp = NULL;
 }
 
+void hx_generator_use(hx_generator *g, const hx_bpe *bpe) { g->bpe = bpe; }
+
 // The shortest context that holds n tokens.
 static int length_for(const hx_generator *g, int64_t n)
 {
@@ -197,34 +200,60 @@ static hx_result next_logits(hx_generator *g, int64_t n)
 }
 
 // All of a prompt, whatever its length; the logits behind its last token are there then.
-static hx_result walk_prompt(hx_generator *g, const uint8_t *text, int64_t n)
+static hx_result walk_prompt(hx_generator *g, const int32_t *ids, int64_t n)
 {
-    int32_t first = g->V > '\n' ? '\n' : 0;
     hx_walk_restart(g->walk);
-    if (n < 1)
-        return hx_walk_step(g->walk, &first, g->logits);
     for (int64_t i = 0; i < n; i++)
-        HX_TRY(hx_walk_step(g->walk, &(int32_t){ text[i] }, i + 1 < n ? NULL : g->logits));
+        HX_TRY(hx_walk_step(g->walk, &ids[i], i + 1 < n ? NULL : g->logits));
+    return HX_OK;
+}
+
+// The prompt's tokens, at least one of them: text begins as after a line break.
+static hx_result encode_prompt(hx_generator *g, const uint8_t *text, int64_t n, hx_ids *out)
+{
+    const uint8_t first = g->V > '\n' ? '\n' : 0;
+    text = n ? text : &first;
+    n = n ? n : 1;
+    if (g->bpe)
+        HX_TRY(hx_bpe_encode(g->bpe, text, n, out));
+    else
+        out->v = malloc((size_t)n * sizeof *out->v);
+    if (!out->v)
+        return hx_fail(HX_E_NOMEM, "no memory for a prompt of %lld bytes [E-NOMEM]", (long long)n);
+    for (; !g->bpe && out->n < n; out->n++)
+        out->v[out->n] = text[out->n];
+    for (int64_t i = 0; i < out->n; i++)
+        if (out->v[i] >= g->V)
+            return hx_fail(
+                HX_E_INPUT,
+                "the prompt's %s %d at offset %lld is no token: the model knows 0 to %lld "
+                "[E-TOKEN-RANGE]",
+                g->bpe ? "id" : "byte", out->v[i], (long long)i, (long long)g->V - 1);
     return HX_OK;
 }
 
 static hx_result take_prompt(hx_generator *g, const uint8_t *text, int64_t n, int64_t *used)
 {
+    hx_ids ids = { 0 };
+    hx_result r = encode_prompt(g, text, n, &ids);
+    if (!r && g->walk)
+        r = walk_prompt(g, ids.v, ids.n);
+    *used = hx_min(ids.n, g->seq_len);
+    if (!r)
+        memcpy(g->ids, ids.v + ids.n - *used, sizeof *g->ids * (size_t)*used);
+    hx_ids_free(&ids);
+    return r;
+}
+
+// The token's bytes, one by one; false where the one who takes them has had enough.
+static bool emit_token(const hx_generator *g, int64_t token, bool (*emit)(void *, uint8_t), void *user)
+{
+    int64_t n = 1;
+    const uint8_t own = (uint8_t)token, *s = g->bpe ? hx_bpe_bytes(g->bpe, (int32_t)token, &n) : &own;
     for (int64_t i = 0; i < n; i++)
-        if (text[i] >= g->V)
-            return hx_fail(
-                HX_E_INPUT,
-                "the prompt's byte %d at offset %lld is no token: the model knows 0 to %lld "
-                "[E-TOKEN-RANGE]",
-                text[i], (long long)i, (long long)g->V - 1);
-    if (g->walk)
-        return walk_prompt(g, text, n);
-    *used = hx_min(n, g->seq_len);
-    for (int64_t i = 0; i < *used; i++)
-        g->ids[i] = text[n - *used + i];
-    if (!*used)
-        g->ids[(*used)++] = g->V > '\n' ? '\n' : 0;
-    return HX_OK;
+        if (!emit(user, s[i]))
+            return false;
+    return true;
 }
 
 hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t length,
@@ -242,7 +271,7 @@ hx_result hx_generate(hx_generator *g, const void *prompt, int64_t n, int64_t le
                     "the logit of token %lld is not a number after %lld tokens [E-NUMERIC]",
                     (long long)v, (long long)i);
         int64_t token = hx_sample_token(g->logits, g->V, s, i);
-        if (!emit(user, (uint8_t)token))
+        if (!emit_token(g, token, emit, user))
             return HX_OK;
         if (g->walk) {
             HX_TRY(i + 1 < length ? hx_walk_step(g->walk, &(int32_t){ (int32_t)token }, g->logits) : HX_OK);

@@ -32,6 +32,9 @@ static hx_result make_generator(hx_dev *dev, const hx_run_conf *c, hx_rig *out)
     hx_memory *shared[HX_N_PLACES] = { [HX_PARAM] = hx_engine_memory(out->engine, weights),
                                        [HX_TEMP] = hx_engine_memory(out->engine, HX_TEMP) };
     HX_TRY(hx_generator_new(dev, &out->net, shared, &out->gen));
+    if (c->data.tokenizer_file)
+        HX_TRY(hx_bpe_read(c->data.tokenizer_file, &out->bpe));
+    hx_generator_use(out->gen, out->bpe);
     int64_t prompt = (int64_t)strlen(c->sample.prompt);
     return hx_generator_prepare(out->gen, hx_max(prompt, 1) + c->sample.length - 1);
 }
@@ -56,6 +59,7 @@ hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *ou
 void hx_rig_done(hx_rig *r)
 {
     hx_generator_free(&r->gen);
+    hx_bpe_free(&r->bpe);
     hx_engine_free(&r->engine);
     hx_net_done(&r->net);
 }
@@ -100,6 +104,9 @@ static hx_result check_text(const hx_run_conf *c, const hx_text *t)
     if (c->data.masked != (t->mask != NULL))
         return hx_fail(HX_E_INPUT, "'%s' is %smasked, data.train is%s: evaluate on the kind that is trained on "
                        "[E-SET-MIXED]", t->part[0].path, t->mask ? "" : "not ", t->mask ? " not" : "");
+    if (!c->data.tokenizer_file != !t->tokenizer)
+        return hx_fail(HX_E_INPUT, "'%s' has other tokens than data.train: bytes and those of a tokenizer do "
+                       "not mix [E-SET-MIXED]", t->part[0].path);
     int64_t ignore = c->model->size(c->model_conf, "ignore_index");
     for (int64_t i = 0; t->mask && ignore >= 0 && i < t->size; i++)
         if (t->mask[i] && hx_text_token(t, i) == ignore)

@@ -5,7 +5,7 @@
 #include "engine.h"
 #include "generate.h"
 
-typedef struct hx_rig { hx_net net; hx_engine *engine; hx_generator *gen; } hx_rig;
+typedef struct hx_rig { hx_net net; hx_engine *engine; hx_generator *gen; hx_bpe *bpe; } hx_rig;
 // Plans and allocates all that training as configured will ever need on `dev`, so that a run that
 // does not fit fails at once, and `htxvk plan` can ask a null device how much it is.
 // profile: programs carry timestamps, see hx_engine_profile.

@@ -62,12 +62,28 @@ hx_result hx_run_save_conf(hx_run *r, const hx_run_conf *c)
     return write_conf(hx_path_join(r->arena, r->dir, "config.yaml"), c);
 }
 
+// The run keeps its tokenizer, so that it can be talked to without the text it was trained on.
+static hx_result copy_tokenizer(hx_arena *a, const char *stage, const char *from)
+{
+    hx_blob b;
+    const char *to = hx_path_join(a, stage, "tokenizer.json");
+    if (!from)
+        return HX_OK;
+    if (!to)
+        return HX_E_NOMEM;
+    HX_TRY(hx_file_read(from, (int64_t)1 << 30, 0, &b));
+    hx_result r = hx_file_write(to, b.data, b.size);
+    hx_blob_free(&b);
+    return r;
+}
+
 static hx_result fill_stage(hx_arena *a, const char *stage, const hx_run_conf *c)
 {
     HX_TRY(hx_dir_make(stage, 0777));
     HX_TRY(hx_dir_make(hx_path_join(a, stage, "samples"), 0777));
     HX_TRY(hx_dir_make(hx_path_join(a, stage, "ckpt"), 0777));
     HX_TRY(write_conf(hx_path_join(a, stage, "config.yaml"), c));
+    HX_TRY(copy_tokenizer(a, stage, c->data.tokenizer_file));
     return hx_dir_sync(stage);
 }
 

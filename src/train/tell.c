@@ -62,10 +62,16 @@ hx_result hx_row_end(hx_trainer *t, hx_out *b)
     return r;
 }
 
+double hx_trainer_bits(const hx_trainer *t, double nats)
+{
+    const hx_text *x = t->corpus.text[HX_TRAIN_TEXT];
+    return nats / log(2) * (x->source_bytes ? (double)x->size / (double)x->source_bytes : 1);
+}
+
 void hx_row_losses(const hx_trainer *t, hx_out *b, const hx_losses *l)
 {
     hx_row_number(b, "loss", l->loss);
-    hx_row_number(b, "bpc", l->ce / log(2));
+    hx_row_number(b, "bpc", hx_trainer_bits(t, l->ce));
     for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
         if (strcmp(hx_engine_part(t->rig.engine, i), "loss"))
             hx_row_number(b, hx_engine_part(t->rig.engine, i), l->part[i]);
@@ -84,7 +90,7 @@ void hx_put_event(hx_trainer *t, const char *group, const char *name, double v)
 
 void hx_put_losses(hx_trainer *t, const char *group, const hx_losses *l)
 {
-    hx_put_event(t, group, "bpc", l->ce / log(2));
+    hx_put_event(t, group, "bpc", hx_trainer_bits(t, l->ce));
     for (int i = 0; hx_engine_part(t->rig.engine, i); i++)
         hx_put_event(t, group, hx_engine_part(t->rig.engine, i), l->part[i]);
 }

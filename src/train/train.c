@@ -183,7 +183,7 @@ static hx_result eval_now(hx_trainer *t)
     hx_put_losses(t, "valid", &l);
     note_best(t, l.loss);
     hx_say(t, HX_EVENT_NOTE, "step %lld  validation: loss %.4f, %.4f bits per byte%s",
-        (long long)t->state.step, l.loss, l.ce / log(2), right);
+        (long long)t->state.step, l.loss, hx_trainer_bits(t, l.ce), right);
     if (t->ended)
         hx_say(t, HX_EVENT_NOTE, "step %lld  no better loss in %lld evaluations, the best was %.4f at "
             "step %lld: training ends", (long long)t->state.step, (long long)t->state.stale,
@@ -191,11 +191,20 @@ static hx_result eval_now(hx_trainer *t)
     return HX_OK;
 }
 
-typedef struct text { const hx_trainer *t; char *at; int64_t n; } text;
+typedef struct text { const hx_trainer *t; char *at; int64_t n, cap; bool failed; } text;
 
+// A token may be many bytes.
 static bool keep_byte(void *user, uint8_t byte)
 {
     text *x = user;
+    if (x->n == x->cap) {
+        char *more = realloc(x->at, 2 * (size_t)x->cap);
+        x->failed = !more;
+        if (x->failed)
+            return false;
+        x->at = more;
+        x->cap *= 2;
+    }
     x->at[x->n++] = (char)byte;
     return !stopping(x->t);
 }
@@ -205,12 +214,15 @@ static hx_result sample_now(hx_trainer *t)
     const hx_conf_sample *s = &t->c->sample;
     hx_sampling how = { s->temp, s->top_k, s->top_p, (uint64_t)t->c->run.seed, s->min_p };
     size_t n_prompt = strlen(s->prompt);
-    text x = { t, malloc(n_prompt + (size_t)s->length + 1), (int64_t)n_prompt };
+    text x = { .t = t, .n = (int64_t)n_prompt, .cap = (int64_t)n_prompt + s->length + 1 };
+    x.at = malloc((size_t)x.cap);
     if (!x.at)
         return hx_fail(HX_E_NOMEM, "no memory for a sample [E-NOMEM]");
     memcpy(x.at, s->prompt, n_prompt);
     hx_result r =
         hx_generate(t->rig.gen, s->prompt, (int64_t)n_prompt, s->length, &how, keep_byte, &x);
+    if (!r && x.failed)
+        r = hx_fail(HX_E_NOMEM, "no memory for a sample [E-NOMEM]");
     if (!r && stopping(t))
         r = HX_E_STOPPED;
     if (!r)
@@ -493,7 +505,7 @@ static hx_result take_result(hx_trainer *t)
     double per_step = t->span_s / (double)t->span_steps;
     hx_event e = {.kind = HX_EVENT_STEP,
                   .loss = l.loss,
-                  .bpc = l.ce / log(2),
+                  .bpc = hx_trainer_bits(t, l.ce),
                   .grad_norm = l.grad_norm,
                   .lr = hx_learning_rate(t->c, l.step),
                   .step_ms = 1000 * per_step,

@@ -42,6 +42,8 @@ void      hx_say(hx_trainer *t, hx_event_kind kind, const char *fmt, ...)
 // ---- rows of metrics.jsonl --------------------------------------------------------------------
 void      hx_row_begin(const hx_trainer *t, hx_out *b, const char *type);     // what every type has
 void      hx_row_number(hx_out *b, const char *name, double v);              // if it is finite
+// Bits per byte of source text: tokens of several bytes by their mean length in the training text.
+double    hx_trainer_bits(const hx_trainer *t, double nats);
 void      hx_row_losses(const hx_trainer *t, hx_out *b, const hx_losses *l);
 hx_result hx_row_end(hx_trainer *t, hx_out *b);                              // writes and frees it
 hx_result hx_start_row(hx_trainer *t);     // of a process that begins or goes on
