@@ -1,5 +1,5 @@
-// test_bpe.c - byte-pair encoding: pieces as the published expressions cut them, merges by rank, added
-// tokens, every text back from its tokens, files that are broken or ask for something else.
+// test_bpe.c - byte-pair encoding: pieces as the published expressions cut them, merges by rank,
+// added tokens, every text back from its tokens, files that are broken or ask for something else.
 #include "../src/core/conf.h"
 #include "../src/data/bpe.h"
 #include "../src/data/pretok.h"
@@ -33,15 +33,19 @@ static const char *const left[]  = { "l", "h", "o", " ", "he", "hell", "a", "aa"
 static const char *const right[] = { "l", "e", " ", "w", "ll", "o",    "a", "aa", "o",  "c" };
 enum { MERGES = HX_COUNT(left) };
 #define GPT2 "{\"type\": \"ByteLevel\", \"add_prefix_space\": false}"
-#define ADDED \
-    "[{\"id\": 300, \"content\": \"<end>\", \"special\": true, \"normalized\": false}, " \
-    "{\"id\": 301, \"content\": \"<e\", \"normalized\": false}, {\"id\": 302, \"content\": \"nd\", \"normalized\": true}]"
+#define ADDED                                                                                      \
+    "[{\"id\": 300, \"content\": \"<end>\", \"special\": true, \"normalized\": false}, "           \
+    "{\"id\": 301, \"content\": \"<e\", \"normalized\": false}, {\"id\": 302, \"content\": "       \
+    "\"nd\", \"normalized\": true}]"
 
 static const char *tokenizer(const char *name, const char *pre, const char *added, const char *more)
 {
     hx_out o = { 0 };
-    hx_out_add(&o, "{\"version\": \"1.0\", \"normalizer\": null, \"pre_tokenizer\": %s, \"added_tokens\": %s, \"model\": "
-               "{\"type\": \"BPE\"%s, \"vocab\": {", pre, added, more);
+    hx_out_add(&o,
+               "{\"version\": \"1.0\", \"normalizer\": null, \"pre_tokenizer\": %s, "
+               "\"added_tokens\": %s, \"model\": "
+               "{\"type\": \"BPE\"%s, \"vocab\": {",
+               pre, added, more);
     for (int b = 0; b < 256; b++) {
         hx_out_add(&o, "%s\"", b ? ", " : "");
         put_char(&o, b);
@@ -72,12 +76,12 @@ static void check_ids(const hx_bpe *b, const char *text, int n, const int32_t *w
 {
     hx_ids ids = { 0 };
     ck_ok(hx_bpe_encode(b, text, (int64_t)strlen(text), &ids));
-    ck_assert_msg(ids.n == n && (!n || !memcmp(ids.v, want, sizeof *want * (size_t)n)), "'%s': %lld tokens, first %d",
-                  text, (long long)ids.n, ids.n ? ids.v[0] : -1);
+    ck_assert_msg(ids.n == n && (!n || !memcmp(ids.v, want, sizeof *want * (size_t)n)),
+                  "'%s': %lld tokens, first %d", text, (long long)ids.n, ids.n ? ids.v[0] : -1);
     hx_ids_free(&ids);
 }
-#define CHECK_IDS(b, text, ...) \
-    check_ids(b, text, HX_COUNT(((const int32_t[]){ __VA_ARGS__ })), (const int32_t[]){ __VA_ARGS__ })
+#define CHECK_IDS(b, text, ...)                                                                    \
+    check_ids(b, text, HX_COUNT(((const int32_t[]){__VA_ARGS__})), (const int32_t[]){__VA_ARGS__})
 
 START_TEST(merges)
 {
@@ -109,11 +113,16 @@ START_TEST(merges)
     ck_ok(hx_bpe_read(tokenizer("t.json", GPT2, "[]", ", \"ignore_merges\": true"), &b));
     CHECK_IDS(b, "ab", 299);
     hx_bpe_free(&b);
-    ck_ok(hx_bpe_read(tokenizer("t.json", "{\"type\": \"ByteLevel\", \"add_prefix_space\": true}", ADDED, ""), &b));
+    ck_ok(hx_bpe_read(
+        tokenizer("t.json", "{\"type\": \"ByteLevel\", \"add_prefix_space\": true}", ADDED, ""),
+        &b));
     CHECK_IDS(b, "wo<end> wo", 264, 300, 264);
     hx_bpe_free(&b);
-    ck_ok(hx_bpe_read(tokenizer("t.json", "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}",
-                                "[]", ""), &b));
+    ck_ok(hx_bpe_read(
+        tokenizer("t.json",
+                  "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}",
+                  "[]", ""),
+        &b));
     CHECK_IDS(b, "o o", 258, 'o');
     hx_bpe_free(&b);
 }
@@ -139,13 +148,32 @@ static void check_pieces(const hx_pretok *p, const char *want)
 
 START_TEST(pieces)
 {
-    static const char *const gpt2[] = {
-        "I|'m| sure|,| it|'s| 1234|.", "don|'|T", "a|  | b", "a|  ", " |\n|x", "caf\xc3\xa9| \xe4\xb8\xad\xe6\x96\x87|\xc2\xb2",
-        "x|\xc2\xa0|y", "!?\xf0\x9f\x98\x80| #", "(|x|)", "it|'|\xc5\xbf| x", "\n\n  | x", "\t|\t|xy",
-        "a|\xff\xfe|b", "\xc3", "\xe4\xb8|b" };        // no UTF-8: signs
-    static const char *const llama3[] = {
-        "I|'m| sure|,| it|'s| |123|4|.", "don|'T", "a|  | b", "a|  ", " \n|x", "x|\xc2\xa0y", "!?\n\n|x", "(x|)",
-        "it|'\xc5\xbf| x", "\n\n|  | x", "\t|\txy" };
+    static const char *const gpt2[] = {"I|'m| sure|,| it|'s| 1234|.",
+                                       "don|'|T",
+                                       "a|  | b",
+                                       "a|  ",
+                                       " |\n|x",
+                                       "caf\xc3\xa9| \xe4\xb8\xad\xe6\x96\x87|\xc2\xb2",
+                                       "x|\xc2\xa0|y",
+                                       "!?\xf0\x9f\x98\x80| #",
+                                       "(|x|)",
+                                       "it|'|\xc5\xbf| x",
+                                       "\n\n  | x",
+                                       "\t|\t|xy",
+                                       "a|\xff\xfe|b",
+                                       "\xc3",
+                                       "\xe4\xb8|b"}; // no UTF-8: signs
+    static const char *const llama3[] = {"I|'m| sure|,| it|'s| |123|4|.",
+                                         "don|'T",
+                                         "a|  | b",
+                                         "a|  ",
+                                         " \n|x",
+                                         "x|\xc2\xa0y",
+                                         "!?\n\n|x",
+                                         "(x|)",
+                                         "it|'\xc5\xbf| x",
+                                         "\n\n|  | x",
+                                         "\t|\txy"};
     for (int i = 0; i < HX_COUNT(gpt2); i++)
         check_pieces(&hx_pretoks[0], gpt2[i]);
     for (int i = 0; i < HX_COUNT(llama3); i++)
@@ -158,10 +186,15 @@ static uint32_t next_random(uint32_t *s) { return *s = *s * 1664525u + 101390422
 
 START_TEST(round_trips)
 {
-    static const char *const pre[] = { GPT2, "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", "
-        "\"pattern\": {\"Regex\": \"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}"
-        "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, \"behavior\": \"Isolated\", "
-        "\"invert\": false}, {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}]}" };
+    static const char *const pre[] = {
+        GPT2,
+        "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", "
+        "\"pattern\": {\"Regex\": "
+        "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}"
+        "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, "
+        "\"behavior\": \"Isolated\", "
+        "\"invert\": false}, {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": "
+        "false}]}"};
     uint32_t seed = 5;
     for (int p = 0; p < HX_COUNT(pre); p++) {
         hx_bpe *b;
@@ -170,8 +203,9 @@ START_TEST(round_trips)
             uint8_t text[200];
             int64_t n = next_random(&seed) % sizeof text, at = 0;
             for (int64_t k = 0; k < n; k++)
-                text[k] = next_random(&seed) % 3 ? (uint8_t)"helow a'sd1<nd>\n"[next_random(&seed) % 16]
-                                                 : (uint8_t)next_random(&seed);
+                text[k] = next_random(&seed) % 3
+                              ? (uint8_t) "helow a'sd1<nd>\n"[next_random(&seed) % 16]
+                              : (uint8_t)next_random(&seed);
             hx_ids ids = { 0 };
             ck_ok(hx_bpe_encode(b, text, n, &ids));
             for (int64_t k = 0; k < ids.n; k++) {
@@ -209,42 +243,65 @@ END_TEST
 
 START_TEST(refused)
 {
-    static const struct { const char *json, *says; } wrong[] = {
-        { "", "E-BPE-JSON" },
-        { "{\n \"model\": }", ":2:" },
-        { "[1]", "not a JSON map" },
-        { "{}", "no model with vocab" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}", "no model with vocab" },
-        { "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "another model than BPE" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "no pre-tokenizer" },
-        { "{\"pre_tokenizer\": {\"type\": \"Metaspace\"}, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}",
-          "another pre-tokenizer" },
-        { "{\"normalizer\": {\"type\": \"NFC\"}, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}", "a normalizer" },
-        { "{\"model\": {\"dropout\": 0.1, \"vocab\": {\"a\": 0}, \"merges\": []}}", "dropout" },
-        { "{\"model\": {\"end_of_word_suffix\": \"</w>\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "end_of_word_suffix" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}", "two words have the id 0" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": -1}, \"merges\": []}}", "integer from 0" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 1e9}, \"merges\": []}}", "integer from 0" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 99999999}, \"merges\": []}}", "integer from 0" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [\"a a\"]}}", "merge 0" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [\"a\"]}}", "merge 0" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [[\"a\"]]}}", "merge 0" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
-          "[{\"id\": 1, \"content\": \"x\", \"lstrip\": true}]}", "has lstrip" },
-        { "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
-          "[{\"id\": 1, \"content\": \"\"}]}", "is empty" },
-        { "{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": "
-          "\"x\"}, \"behavior\": \"Isolated\"}, " GPT2 "]}, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}",
-          "a way of splitting" },
+    static const struct { const char *json, *says;
+    } wrong[] = {
+        {"", "E-BPE-JSON"},
+        {"{\n \"model\": }", ":2:"},
+        {"[1]", "not a JSON map"},
+        {"{}", "no model with vocab"},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}", "no model with vocab"},
+        {"{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "another model than BPE"},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "no pre-tokenizer"},
+        {"{\"pre_tokenizer\": {\"type\": \"Metaspace\"}, \"model\": {\"vocab\": {\"a\": 0}, "
+         "\"merges\": []}}",
+         "another pre-tokenizer"},
+        {"{\"normalizer\": {\"type\": \"NFC\"}, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": "
+         "[]}}",
+         "a normalizer"},
+        {"{\"model\": {\"dropout\": 0.1, \"vocab\": {\"a\": 0}, \"merges\": []}}", "dropout"},
+        {"{\"model\": {\"end_of_word_suffix\": \"</w>\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "end_of_word_suffix"},
+        {"{\"pre_tokenizer\": " GPT2
+         ", \"model\": {\"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}",
+         "two words have the id 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": -1}, \"merges\": []}}",
+         "integer from 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 1e9}, \"merges\": []}}",
+         "integer from 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 99999999}, \"merges\": []}}",
+         "integer from 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [\"a a\"]}}",
+         "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [\"a\"]}}",
+         "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [[\"a\"]]}}",
+         "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2
+         ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
+         "[{\"id\": 1, \"content\": \"x\", \"lstrip\": true}]}",
+         "has lstrip"},
+        {"{\"pre_tokenizer\": " GPT2
+         ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
+         "[{\"id\": 1, \"content\": \"\"}]}",
+         "is empty"},
+        {"{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", "
+         "\"pattern\": {\"Regex\": "
+         "\"x\"}, \"behavior\": \"Isolated\"}, " GPT2
+         "]}, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "a way of splitting"},
     };
     hx_bpe *b;
     for (int i = 0; i < HX_COUNT(wrong); i++) {
-        ck_assert_int_eq(hx_bpe_read(put("w.json", wrong[i].json, strlen(wrong[i].json)), &b), HX_E_INPUT);
+        ck_assert_int_eq(hx_bpe_read(put("w.json", wrong[i].json, strlen(wrong[i].json)), &b),
+                         HX_E_INPUT);
         ck_says(wrong[i].says);
         ck_assert_ptr_null(b);
     }
     ck_assert_int_eq(hx_bpe_read(at("none.json"), &b), HX_E_INPUT);
-    const char *few = "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 7}, \"merges\": []}}";
+    const char *few =
+        "{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 7}, \"merges\": []}}";
     hx_ids ids = { 0 };
     ck_ok(hx_bpe_read(put("w.json", few, strlen(few)), &b));
     ck_ok(hx_bpe_encode(b, "aa", 2, &ids));
@@ -264,7 +321,8 @@ START_TEST(damaged)
     uint32_t seed = 9;
     int refused_ones = 0;
     for (int i = 0; i < 4000; i++) {
-        int64_t n = i % 4 ? blob.size : next_random(&seed) % blob.size, at_bit = next_random(&seed) % (8 * blob.size);
+        int64_t n = i % 4 ? blob.size : next_random(&seed) % blob.size,
+                at_bit = next_random(&seed) % (8 * blob.size);
         uint8_t *copy = malloc((size_t)blob.size);
         memcpy(copy, blob.data, (size_t)blob.size);
         copy[at_bit / 8] ^= (uint8_t)(i % 4 ? 1 << at_bit % 8 : 0);

@@ -3,7 +3,7 @@
 exit codes, nothing lost. Everything runs on the host device unless a test is about devices.
 
 usage: test_cli.py HTXVK [-v] [TEST...]"""
-import json, os, pathlib, shutil, signal, struct, subprocess, sys, tempfile, time, unittest
+import json, os, pathlib, re, shutil, signal, struct, subprocess, sys, tempfile, time, unittest
 
 HTXVK = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else 'htxvk'
 CONFIG = '''run: {seed: 1}

@@ -1,5 +1,5 @@
-// test_masks.c - labels under a mask, for every model: only they make up the loss, and the score counts
-// exactly those that the logits meet.
+// test_masks.c - labels under a mask, for every model: only they make up the loss, and the score
+// counts exactly those that the logits meet.
 #include "../src/ops/t.h"
 #include "../src/train/pass.h"
 #include "scratch.h"
@@ -7,21 +7,28 @@
 #include <math.h>
 
 enum { B = 3, T = 21 };                    // rows of T predictions
-static const struct { const char *model, *conf; } cases[] = {
-    { "hierarchical", "num_tokens=13 dim=[16,12] depth=1 dim_head=8 heads=2 seq_len=32 hierarchies=[1,4] "
-      "window_sizes=[3,null] ignore_index=-1" },
-    { "hourglass", "num_tokens=13 dim=16 max_seq_len=32 depth=[1,1,1] shorten_factor=2 heads=2 dim_head=8 "
-      "ignore_index=-1" },
-    { "block_recurrent", "num_tokens=13 dim=16 depth=2 dim_head=8 heads=2 max_seq_len=8 block_width=4 "
-      "recurrent_layers=[2]" },
-    { "infini", "num_tokens=13 dim=16 depth=1 heads=2 dim_head=8 segment_length=8" },
-    { "transformer_xl", "n_token=13 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 mem_len=9" },
-    { "transformer_xl", "n_token=13 n_layer=1 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=7 mem_len=0 "
-      "cutoffs=[5,9] div_val=2" },
-    { "rmt_transformer_xl", "n_token=13 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 "
-      "num_mem_tokens=3" },
-    { "rmt_lucidrains", "dim=24 num_tokens=13 depth=2 num_memory_tokens=3 seq_len=9 heads=2 dim_head=8" },
-    { "compressive", "num_tokens=13 dim=20 seq_len=8 depth=2 heads=2" },
+static const struct { const char *model, *conf;
+} cases[] = {
+    {"hierarchical",
+     "num_tokens=13 dim=[16,12] depth=1 dim_head=8 heads=2 seq_len=32 hierarchies=[1,4] "
+     "window_sizes=[3,null] ignore_index=-1"},
+    {"hourglass",
+     "num_tokens=13 dim=16 max_seq_len=32 depth=[1,1,1] shorten_factor=2 heads=2 dim_head=8 "
+     "ignore_index=-1"},
+    {"block_recurrent",
+     "num_tokens=13 dim=16 depth=2 dim_head=8 heads=2 max_seq_len=8 block_width=4 "
+     "recurrent_layers=[2]"},
+    {"infini", "num_tokens=13 dim=16 depth=1 heads=2 dim_head=8 segment_length=8"},
+    {"transformer_xl",
+     "n_token=13 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 mem_len=9"},
+    {"transformer_xl",
+     "n_token=13 n_layer=1 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=7 mem_len=0 "
+     "cutoffs=[5,9] div_val=2"},
+    {"rmt_transformer_xl", "n_token=13 n_layer=2 n_head=2 d_model=16 d_head=8 d_inner=24 tgt_len=6 "
+                           "num_mem_tokens=3"},
+    {"rmt_lucidrains",
+     "dim=24 num_tokens=13 depth=2 num_memory_tokens=3 seq_len=9 heads=2 dim_head=8"},
+    {"compressive", "num_tokens=13 dim=20 seq_len=8 depth=2 heads=2"},
 };
 
 static void *read_conf(const hx_model *m, const char *text)
@@ -39,7 +46,12 @@ static void *read_conf(const hx_model *m, const char *text)
     return conf;
 }
 
-typedef struct setting { hx_net net; hx_dev *dev; hx_memory params; int32_t ids[B * (T + 1)], ignore; } setting;
+typedef struct setting {
+    hx_net net;
+    hx_dev *dev;
+    hx_memory params;
+    int32_t ids[B * (T + 1)], ignore;
+} setting;
 
 static void open_setting(setting *s, int c, hx_dev *dev)
 {
@@ -98,7 +110,8 @@ static void check_losses(setting *s, const char *name)
     ck_assert_int_eq(one.labels, B * T);
     ck_assert_int_eq(one.rows, B);
     hx_score whole = one;
-    ck_assert_msg(fabsf(all - plain) <= 2e-6f * plain, "%s: %g with all labels, %g without mask", name, all, plain);
+    ck_assert_msg(fabsf(all - plain) <= 2e-6f * plain, "%s: %g with all labels, %g without mask",
+                  name, all, plain);
     // label by label: the losses are those of the whole, and so are the labels met
     for (int i = 0; i < B * (T + 1); i++) {
         memset(mask, 0, sizeof mask);
@@ -111,7 +124,8 @@ static void check_losses(setting *s, const char *name)
         mean += ce / (B * T);
         sum.right += one.right;
     }
-    ck_assert_msg(fabs(mean - all) <= 2e-5 * all, "%s: %g label by label, %g together", name, mean, all);
+    ck_assert_msg(fabs(mean - all) <= 2e-5 * all, "%s: %g label by label, %g together", name, mean,
+                  all);
     ck_assert_int_eq(sum.right, whole.right);
     // nothing under the mask: no loss, no score
     memset(mask, 0, sizeof mask);

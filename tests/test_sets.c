@@ -1,5 +1,5 @@
-// test_sets.c - prepared sets: what is written is read, whatever the width, and damage is found; and the
-// generated tasks: each answer is worked out again from what the document tells.
+// test_sets.c - prepared sets: what is written is read, whatever the width, and damage is found;
+// and the generated tasks: each answer is worked out again from what the document tells.
 #include "../src/core/conf.h"
 #include "../src/data/task.h"
 #include "scratch.h"
@@ -9,7 +9,8 @@ static const int64_t doc_size[DOCS] = { 3, 1, 10, 4, 2, 9, 6 };      // 35 token
 
 static int32_t token(int64_t vocabulary, int64_t i)
 {
-    return (int32_t)((uint64_t)(i * 7919 + 13) * (uint64_t)(vocabulary - 1) / 40 % (uint64_t)vocabulary);
+    return (int32_t)((uint64_t)(i * 7919 + 13) * (uint64_t)(vocabulary - 1) / 40 %
+                     (uint64_t)vocabulary);
 }
 
 // A set of seven documents; the mask marks every third token.
@@ -17,8 +18,10 @@ static const char *make(const char *name, int64_t vocabulary, bool masked, int64
 {
     hx_set *s;
     int64_t n = 0;
-    ck_ok(hx_set_begin(at(name), &(hx_set_facts){ .num_tokens = vocabulary, .masked = masked, .made = "{\"by\": 1}" },
-                       shard, &s));
+    ck_ok(hx_set_begin(
+        at(name),
+        &(hx_set_facts){.num_tokens = vocabulary, .masked = masked, .made = "{\"by\": 1}"}, shard,
+        &s));
     for (int d = 0; d < DOCS; d++) {
         int32_t ids[16];
         uint8_t mask[16];
@@ -78,8 +81,8 @@ END_TEST
 START_TEST(together)
 {
     hx_text *t;
-    const char *a = make("a", 300, true, 9), *b = make("b", 300, true, 100), *c = make("c", 300, false, 9),
-               *d = make("d", 200, true, 9);
+    const char *a = make("a", 300, true, 9), *b = make("b", 300, true, 100),
+               *c = make("c", 300, false, 9), *d = make("d", 200, true, 9);
     ck_ok(get(&t, a, b));
     ck_assert_int_eq(t->size, 70);
     check_text(t, 300, true, 0);
@@ -115,7 +118,8 @@ static void damage(const char *path, const hx_blob *b, int64_t bit, int64_t size
 
 START_TEST(damaged)
 {
-    static const char *const files[] = { "tokens-00000.bin", "tokens-00001.bin", "mask-00000.bin", "documents.bin" };
+    static const char *const files[] = {"tokens-00000.bin", "tokens-00001.bin", "mask-00000.bin",
+                                        "documents.bin"};
     const char *dir = make("s", 300, true, 20);
     hx_text *t;
     for (int f = 0; f < HX_COUNT(files); f++) {
@@ -189,8 +193,8 @@ START_TEST(lies)
         const char *place = strstr((const char *)b.data, lie[i].from);
         ck_assert_ptr_nonnull(place);
         hx_out o = { 0 };
-        hx_out_add(&o, "%.*s%s%s", (int)(place - (const char *)b.data), (const char *)b.data, lie[i].to,
-                   place + strlen(lie[i].from));
+        hx_out_add(&o, "%.*s%s%s", (int)(place - (const char *)b.data), (const char *)b.data,
+                   lie[i].to, place + strlen(lie[i].from));
         ck_ok(hx_file_write(path, o.data, o.size));
         hx_out_free(&o);
         ck_assert_int_eq(get(&t, dir, NULL), HX_E_INPUT);
@@ -206,7 +210,8 @@ START_TEST(documents)
     hx_set *s;
     hx_text *t;
     enum { L = 5, N = 40 };
-    ck_ok(hx_set_begin(at("s"), &(hx_set_facts){ .num_tokens = 256, .masked = true, .document_tokens = L }, 33, &s));
+    ck_ok(hx_set_begin(
+        at("s"), &(hx_set_facts){.num_tokens = 256, .masked = true, .document_tokens = L}, 33, &s));
     for (int d = 0; d < N; d++)
         ck_ok(hx_set_put(s, (int32_t[L]){ d, 1, 2, 3, 4 }, (uint8_t[L]){ 0, 0, 0, 1, 1 }, L, L));
     ck_assert_int_eq(hx_set_put(s, (int32_t[1]){ 0 }, (uint8_t[1]){ 0 }, 1, 1), HX_E_INTERNAL);
@@ -343,18 +348,38 @@ static bool solve_thing(const hx_task_conf *k, const char *text, int64_t n, char
     return false;
 }
 
-static const struct { const char *name; solver solve; hx_task_conf k[4]; } cases[] = {
-    { "recall", solve_recall, { { .length = 6 - 1, .symbols = 2 }, { .length = 100, .distance = 20 },
-        { .length = 64, .answer = 5, .symbols = 26 }, { .length = 300, .distance = 293 } } },
-    { "kv_recall", solve_kv, { { .length = 17, .symbols = 3 }, { .length = 200, .distance = 60, .pairs = 26 },
-        { .length = 120, .pairs = 1 }, { .length = 90, .distance = 1, .answer = 3, .pairs = 6 } } },
-    { "associative", solve_associative, { { .length = 10 }, { .pairs = 26 }, { .pairs = 1, .length = 4 },
-        { .symbols = 2, .length = 300 } } },
-    { "copy", solve_copy, { { .length = 3 }, { .length = 72 }, { .length = 200, .answer = 24 }, { .symbols = 26 } } },
-    { "reverse", solve_reverse, { { .length = 2 }, { .length = 48 }, { .length = 100, .answer = 9 }, { .symbols = 1 } } },
-    { "memorize", solve_person, { { .length = 0 }, { .length = 52 }, { .pairs = 6, .length = 400 }, { .pairs = 2 } } },
-    { "detect_memorize", solve_person, { { .length = 0 }, { .length = 52 }, { .pairs = 6, .length = 300 }, { .pairs = 2 } } },
-    { "reason", solve_thing, { { .length = 0 }, { .pairs = 6 }, { .pairs = 1, .length = 82 }, { .length = 4000, .pairs = 3 } } },
+static const struct { const char *name; solver solve; hx_task_conf k[4];
+} cases[] = {
+    {"recall",
+     solve_recall,
+     {{.length = 6 - 1, .symbols = 2},
+      {.length = 100, .distance = 20},
+      {.length = 64, .answer = 5, .symbols = 26},
+      {.length = 300, .distance = 293}}},
+    {"kv_recall",
+     solve_kv,
+     {{.length = 17, .symbols = 3},
+      {.length = 200, .distance = 60, .pairs = 26},
+      {.length = 120, .pairs = 1},
+      {.length = 90, .distance = 1, .answer = 3, .pairs = 6}}},
+    {"associative",
+     solve_associative,
+     {{.length = 10}, {.pairs = 26}, {.pairs = 1, .length = 4}, {.symbols = 2, .length = 300}}},
+    {"copy",
+     solve_copy,
+     {{.length = 3}, {.length = 72}, {.length = 200, .answer = 24}, {.symbols = 26}}},
+    {"reverse",
+     solve_reverse,
+     {{.length = 2}, {.length = 48}, {.length = 100, .answer = 9}, {.symbols = 1}}},
+    {"memorize",
+     solve_person,
+     {{.length = 0}, {.length = 52}, {.pairs = 6, .length = 400}, {.pairs = 2}}},
+    {"detect_memorize",
+     solve_person,
+     {{.length = 0}, {.length = 52}, {.pairs = 6, .length = 300}, {.pairs = 2}}},
+    {"reason",
+     solve_thing,
+     {{.length = 0}, {.pairs = 6}, {.pairs = 1, .length = 82}, {.length = 4000, .pairs = 3}}},
 };
 
 START_TEST(tasks)
@@ -365,8 +390,8 @@ START_TEST(tasks)
         hx_task_conf k = cases[c / 4].k[c % 4];
         ck_ok(hx_task_resolve(t, &k));
         int64_t n = k.length + 1;
-        char *text = hx_new(arena, char, n + 1), *other = hx_new(arena, char, n + 1), *want = hx_new(arena, char, n + 1),
-             *asked = hx_new(arena, char, n + 1);
+        char *text = hx_new(arena, char, n + 1), *other = hx_new(arena, char, n + 1),
+             *want = hx_new(arena, char, n + 1), *asked = hx_new(arena, char, n + 1);
         uint8_t *mask = hx_new(arena, uint8_t, n + 1), *mask2 = hx_new(arena, uint8_t, n + 1);
         int same_index = 0, same_part = 0, same_seed = 0;
         for (int i = 0; i < 300; i++) {
@@ -383,9 +408,10 @@ START_TEST(tasks)
             asked[n - labels] = 0;
             memset(want, 0, (size_t)n + 1);
             // the answer itself is not there to be read
-            ck_assert_msg(cases[c / 4].solve(&k, asked, n, want), "%s cannot be solved: %s", t->name, text);
-            ck_assert_msg(!strncmp(want, text + n - labels, (size_t)labels) && !want[labels], "%s: '%s' in %s",
-                          t->name, want, text);
+            ck_assert_msg(cases[c / 4].solve(&k, asked, n, want), "%s cannot be solved: %s",
+                          t->name, text);
+            ck_assert_msg(!strncmp(want, text + n - labels, (size_t)labels) && !want[labels],
+                          "%s: '%s' in %s", t->name, want, text);
             hx_task_document(t, &k, 9, 0, i, (uint8_t *)other, mask2);
             ck_assert(!memcmp(text, other, (size_t)n) && !memcmp(mask, mask2, (size_t)n));
             hx_task_document(t, &k, 9, 0, i + 1, (uint8_t *)other, mask2);
@@ -397,13 +423,14 @@ START_TEST(tasks)
         }
         // documents of a few letters repeat now and then
         int most = k.length < 20 || k.symbols == 1 ? 300 : t->def.symbols ? 10 : 60;
-        ck_assert_msg(same_index <= most && same_part <= most && same_seed <= most, "%s %d: %d %d %d", t->name, c % 4,
-                      same_index, same_part, same_seed);
+        ck_assert_msg(same_index <= most && same_part <= most && same_seed <= most,
+                      "%s %d: %d %d %d", t->name, c % 4, same_index, same_part, same_seed);
     }
 }
 END_TEST
 
-// Every value is drawn about as often as any other, and the shortest documents are refused below that.
+// Every value is drawn about as often as any other, and the shortest documents are refused below
+// that.
 START_TEST(task_options)
 {
     hx_task_conf k = { .symbols = 4, .length = 40 };
@@ -451,7 +478,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { round_trip, together, damaged, damaged_manifest, lies, documents, tasks,
-                                   task_options, task_sets };
+    const TTest *const tests[] = {round_trip, together, damaged,      damaged_manifest, lies,
+                                  documents,  tasks,    task_options, task_sets};
     return run_suite("sets", setup, teardown, tests, HX_COUNT(tests));
 }

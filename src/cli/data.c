@@ -13,7 +13,10 @@ typedef struct data_opts {
     int64_t      train, test, seed, document, shard_tokens;
     hx_task_conf task;
 } data_opts;
-#define O(type, member, def, lo, hi, help) { #member, type, offsetof(data_opts, member), def, lo, hi, help }
+#define O(type, member, def, lo, hi, help)                                                         \
+    {                                                                                              \
+#member, type, offsetof(data_opts, member), def, lo, hi, help                              \
+    }
 #define K(member, help) { #member, HX_I64, offsetof(data_opts, task.member), "0", 0, 1e12, help }
 static const hx_field data_fields[] = {
     O(HX_STR, out, "", 0, 0, "prepare, task: directory to make"),
@@ -22,7 +25,8 @@ static const hx_field data_fields[] = {
     O(HX_I64, train, "20000", 0, 1e9, "task: documents to train on"),
     O(HX_I64, test, "1000", 0, 1e9, "task: other documents to test on"),
     O(HX_I64, seed, "1", 0, 9e15, "task: of everything that is drawn"),
-    O(HX_STR, lengths, "", 0, 0, "task: predictions a document (tokens less one), as 64 or 64,128,256: then a "
+    O(HX_STR, lengths, "", 0, 0,
+      "task: predictions a document (tokens less one), as 64 or 64,128,256: then a "
       "folder for each; unless given, the task's own"),
     K(distance, "task: tokens between what is told and the question; 0: as many as there are"),
     K(pairs, "task: facts told; 0: the task's own number"),
@@ -30,8 +34,7 @@ static const hx_field data_fields[] = {
     K(answer, "task: letters of an answer or of what is copied; 0: the task's own number"),
     O(HX_I64, document, "0", 0, 1e12, "info: which document is shown"),
     O(HX_STR, json, "", 0, 0, "info: write JSON to this file, - for stdout"),
-    { 0 }
-};
+    {0}};
 #undef O
 #undef K
 
@@ -41,7 +44,9 @@ static hx_result need_out(const hx_cli *c)
     if (!o->out[0])
         return hx_fail(HX_E_USAGE, "data %s needs --out DIR [E-USAGE]", c->args[0]);
     return hx_file_exists(o->out)
-               ? hx_fail(HX_E_USAGE, "%s exists already; name another directory or remove it [E-EXISTS]", o->out)
+               ? hx_fail(HX_E_USAGE,
+                         "%s exists already; name another directory or remove it [E-EXISTS]",
+                         o->out)
                : HX_OK;
 }
 
@@ -96,7 +101,8 @@ static hx_result prepare(hx_cli *c)
     HX_TRY(need_out(c));
     if (strcmp(o->tokenizer, "bytes"))
         HX_TRY(hx_bpe_read(o->tokenizer, &bpe));
-    hx_set_facts f = { .num_tokens = bpe ? hx_bpe_num_tokens(bpe) : 256, .tokenizer = bpe ? o->tokenizer : NULL };
+    hx_set_facts f = {.num_tokens = bpe ? hx_bpe_num_tokens(bpe) : 256,
+                      .tokenizer = bpe ? o->tokenizer : NULL};
     hx_result r = hx_text_read(&in, 0, &t);
     if (!r)
         r = hx_set_begin(o->out, &f, o->shard_tokens, &s);
@@ -126,9 +132,12 @@ static hx_result read_lengths(const char *text, int64_t *out, int *n)
             return HX_OK;
         s = end;
     }
-    return text[0] ? hx_fail(HX_E_USAGE, "--lengths %s: numbers from 1 up with commas between, at most %d [E-USAGE]",
-                             text, HX_MAX_LIST)
-                   : HX_OK;
+    return text[0]
+               ? hx_fail(
+                     HX_E_USAGE,
+                     "--lengths %s: numbers from 1 up with commas between, at most %d [E-USAGE]",
+                     text, HX_MAX_LIST)
+               : HX_OK;
 }
 
 static hx_result write_parts(hx_cli *c, const hx_task *t, const hx_task_conf *k, const char *dir)
@@ -148,10 +157,12 @@ static hx_result write_parts(hx_cli *c, const hx_task *t, const hx_task_conf *k,
 }
 
 // All sets beside `out`, which then appears whole.
-static hx_result write_task(hx_cli *c, const hx_task *t, const hx_task_conf *k, int n, const char *stage)
+static hx_result write_task(hx_cli *c, const hx_task *t, const hx_task_conf *k, int n,
+                            const char *stage)
 {
     for (int i = 0; i < n; i++) {
-        const char *dir = n > 1 ? hx_sprintf(c->arena, "%s/%lld", stage, (long long)k[i].length) : stage;
+        const char *dir =
+            n > 1 ? hx_sprintf(c->arena, "%s/%lld", stage, (long long)k[i].length) : stage;
         if (!dir)
             return HX_E_NOMEM;
         HX_TRY(hx_dir_make_all(dir, 0777));
@@ -166,7 +177,8 @@ static hx_result find_task(const hx_cli *c, const hx_task **t)
     for (int i = 0; i < hx_n_tasks; i++)
         names[i] = hx_tasks[i]->name;
     if (c->n_args != 2)
-        return hx_fail(HX_E_USAGE, "data task needs the name of one task; see `htxvk data --help` [E-USAGE]");
+        return hx_fail(HX_E_USAGE,
+                       "data task needs the name of one task; see `htxvk data --help` [E-USAGE]");
     *t = hx_task_find(c->args[1]);
     if (*t)
         return HX_OK;
@@ -192,9 +204,11 @@ static hx_result task(hx_cli *c)
         HX_TRY(hx_task_resolve(t, &k[i]));
         for (int j = 0; j < i; j++)
             if (k[j].length == k[i].length)
-                return hx_fail(HX_E_USAGE, "--lengths has %lld twice [E-USAGE]", (long long)k[i].length);
+                return hx_fail(HX_E_USAGE, "--lengths has %lld twice [E-USAGE]",
+                               (long long)k[i].length);
     }
-    char *stage = hx_sprintf(c->arena, "%.*s.tmp", (int)(strlen(o->out) - (o->out[strlen(o->out) - 1] == '/')), o->out);
+    char *stage = hx_sprintf(c->arena, "%.*s.tmp",
+                             (int)(strlen(o->out) - (o->out[strlen(o->out) - 1] == '/')), o->out);
     if (!stage)
         return HX_E_NOMEM;
     if (hx_file_exists(stage))
@@ -211,8 +225,8 @@ static hx_result task(hx_cli *c)
     }
     for (int i = 0; i < n; i++) {
         const char *sub = n > 1 ? hx_sprintf(c->arena, "/%lld", (long long)k[i].length) : "";
-        printf("%s%s: train.seq_len %lld, %lld documents in train, %lld in test\n", o->out, sub ? sub : "",
-               (long long)k[i].length, (long long)o->train, (long long)o->test);
+        printf("%s%s: train.seq_len %lld, %lld documents in train, %lld in test\n", o->out,
+               sub ? sub : "", (long long)k[i].length, (long long)o->train, (long long)o->test);
     }
     return HX_OK;
 }
@@ -281,25 +295,27 @@ static hx_result info(hx_cli *c)
     lengths l = measure(t);
     hx_result r = HX_OK;
     if (o->document >= l.n)
-        r = hx_fail(HX_E_USAGE, "--document %lld: there are %lld, counted from 0 [E-USAGE]", (long long)o->document,
-                    (long long)l.n);
+        r = hx_fail(HX_E_USAGE, "--document %lld: there are %lld, counted from 0 [E-USAGE]",
+                    (long long)o->document, (long long)l.n);
     if (!r && o->json[0]) {
         json_t *made = json_loads(f.made, 0, NULL);
-        json_t *j = json_pack("{ss sI sI sI sI sI sI sf so}", "kind", set ? "set" : "text", "tokens",
-                              (json_int_t)t->size, "num_tokens", (json_int_t)t->num_tokens, "documents",
-                              (json_int_t)l.n, "shortest", (json_int_t)l.least, "longest", (json_int_t)l.most,
-                              "source_bytes", (json_int_t)t->source_bytes, "labels", l.masked, "made",
-                              made ? made : json_object());
+        json_t *j =
+            json_pack("{ss sI sI sI sI sI sI sf so}", "kind", set ? "set" : "text", "tokens",
+                      (json_int_t)t->size, "num_tokens", (json_int_t)t->num_tokens, "documents",
+                      (json_int_t)l.n, "shortest", (json_int_t)l.least, "longest",
+                      (json_int_t)l.most, "source_bytes", (json_int_t)t->source_bytes, "labels",
+                      l.masked, "made", made ? made : json_object());
         r = hx_cli_json(j, o->json);
         json_decref(j);
     } else if (!r) {
         printf("%-12s %s\n", "kind", set ? "prepared set, sizes and hashes right" : "text");
-        printf("%-12s %lld of %d bytes, ids below %lld, from %lld bytes\n", "tokens", (long long)t->size, t->width,
-               (long long)t->num_tokens, (long long)t->source_bytes);
+        printf("%-12s %lld of %d bytes, ids below %lld, from %lld bytes\n", "tokens",
+               (long long)t->size, t->width, (long long)t->num_tokens, (long long)t->source_bytes);
         printf("%-12s %lld of %lld to %lld tokens, %.1f on average\n", "documents", (long long)l.n,
                (long long)l.least, (long long)l.most, l.mean);
         if (t->mask)
-            printf("%-12s %.0f labels are trained on, %.1f a document\n", "mask", l.masked, l.masked / (double)l.n);
+            printf("%-12s %.0f labels are trained on, %.1f a document\n", "mask", l.masked,
+                   l.masked / (double)l.n);
         if (set)
             printf("%-12s %s\n", "made", f.made);
         printf("%-12s ", "document");
@@ -316,10 +332,13 @@ static hx_result list_tasks(hx_cli *c)
         const hx_task *t = hx_tasks[i];
         printf("%-16s %s\n%-16s --lengths %lld", t->name, t->help, "", (long long)t->def.length);
         if (t->def.pairs)
-            printf(" --pairs %lld (at most %lld)", (long long)t->def.pairs, (long long)t->max_pairs);
+            printf(" --pairs %lld (at most %lld)", (long long)t->def.pairs,
+                   (long long)t->max_pairs);
         if (t->def.symbols)
-            printf(" --symbols %lld (at most %lld)", (long long)t->def.symbols, (long long)t->max_symbols);
-        printf("%s%s; %s\n", t->def.answer ? " --answer" : "", t->def.distance ? " --distance" : "", t->source);
+            printf(" --symbols %lld (at most %lld)", (long long)t->def.symbols,
+                   (long long)t->max_symbols);
+        printf("%s%s; %s\n", t->def.answer ? " --answer" : "", t->def.distance ? " --distance" : "",
+               t->source);
     }
     return HX_OK;
 }
@@ -337,6 +356,7 @@ static hx_result run(hx_cli *c)
 HX_CMD(data, .args = "prepare INPUT... --out DIR | task NAME --out DIR | tasks | info PATH...",
        .help = "sets to train on: text tokenised once, generated tasks", .opts = data_fields,
        .opts_size = sizeof(data_opts), .min_args = 1, .max_args = HX_MAX_LIST, .run = run,
-       .more = "A task's answers alone are trained on and scored; `htxvk data tasks` lists the tasks.\n"
-               "example: htxvk data task recall --out recall --lengths 256 --distance 200 --seed 7\n"
-               "         htxvk train examples/recall.yaml\n");
+       .more =
+           "A task's answers alone are trained on and scored; `htxvk data tasks` lists the tasks.\n"
+           "example: htxvk data task recall --out recall --lengths 256 --distance 200 --seed 7\n"
+           "         htxvk train examples/recall.yaml\n");

@@ -20,18 +20,21 @@ typedef struct eval_opts {
     { #member, type, offsetof(eval_opts, member), def, lo, hi, help }
 static const hx_field eval_fields[] = {
     O(HX_STRS, data, "[]", 0, 0,
-      "text to evaluate on: a file, .gz, .zst, a directory or a set of `htxvk data`; may be repeated"),
+      "text to evaluate on: a file, .gz, .zst, a directory or a set of `htxvk data`; may be "
+      "repeated"),
     O(HX_STR, split, "valid", 0, 0, "without --data, of a run: train | valid | test"),
     O(HX_I32, batch, "4", 1, 65536, "windows that run at once"),
     O(HX_I32, seq_len, "0", 0, 1 << 30, "predictions per window; 0: the model's sequence length"),
-    O(HX_STR, order, "auto", 0, 0, "windows, each from an empty context | stream: states are carried on "
+    O(HX_STR, order, "auto", 0, 0,
+      "windows, each from an empty context | stream: states are carried on "
       "along documents | auto: as the run was trained"),
     O(HX_I32, stride, "0", 0, 1 << 30,
-      "tokens from one window to the next: less than --seq-len gives every prediction more context; 0: --seq-len"),
-    O(HX_I32, positions, "0", 0, 256, "also losses of so many parts of the window, for the report of a run"),
+      "tokens from one window to the next: less than --seq-len gives every prediction more "
+      "context; 0: --seq-len"),
+    O(HX_I32, positions, "0", 0, 256,
+      "also losses of so many parts of the window, for the report of a run"),
     O(HX_STR, json, "", 0, 0, "write JSON to this file, - for stdout"),
-    {0}
-};
+    {0}};
 #undef O
 
 static void show_progress(void *user, int64_t done, int64_t all)
@@ -86,7 +89,8 @@ static hx_result by_position(hx_cli *c, hx_loaded *l, const hx_text *text, hx_sp
     for (int64_t i = 0; i < parts; i++) {
         hx_protocol how = { .seq_len = T, .from = i * T / parts, .to = (i + 1) * T / parts };
         hx_evaluation e;
-        HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, &how, o->batch, NULL, NULL, &e));
+        HX_TRY(
+            hx_evaluate(l->dev, &l->net, &l->params, text, span, &how, o->batch, NULL, NULL, &e));
         json_array_append_new(at, json_real(0.5 * (double)(how.from + how.to)));
         json_array_append_new(bpc, json_real(bits_of(text, e.ce)));
         if (!o->json[0] || strcmp(o->json, "-"))
@@ -107,23 +111,27 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_text *text
     if (!o->json[0] || strcmp(o->json, "-")) {
         printf("checkpoint       %s\n", l->dir);
         if (e->rows)
-            printf("protocol         %lld rows along documents, %lld predictions at a time, states carried on\n",
+            printf("protocol         %lld rows along documents, %lld predictions at a time, states "
+                   "carried on\n",
                    (long long)e->rows, (long long)e->seq_len);
         else
-            printf("protocol         %lld windows of %lld predictions, each from an empty context\n",
-                   (long long)e->windows, (long long)e->seq_len);
+            printf(
+                "protocol         %lld windows of %lld predictions, each from an empty context\n",
+                (long long)e->windows, (long long)e->seq_len);
         if (o->stride && o->stride < e->seq_len)
-            printf("                 a window every %d tokens, of which the last %d predictions count\n",
+            printf("                 a window every %d tokens, of which the last %d predictions "
+                   "count\n",
                    o->stride, o->stride);
         printf("predicted %s %lld\nbits per byte    %.4f\nperplexity       %.4f\n",
                l->bpe ? "tokens" : "bytes ", (long long)e->tokens, bits, exp(e->ce));
         if (isfinite(e->loss))
             printf("loss             %.4f nats\n", e->loss);
         if (e->score.labels)
-            printf("labels right     %.2f%% (%lld of %lld)\ndocuments right  %.2f%% (%lld of %lld)\n",
-                   100 * share(e->score.right, e->score.labels), (long long)e->score.right,
-                   (long long)e->score.labels, 100 * share(e->score.rows_right, e->score.rows),
-                   (long long)e->score.rows_right, (long long)e->score.rows);
+            printf(
+                "labels right     %.2f%% (%lld of %lld)\ndocuments right  %.2f%% (%lld of %lld)\n",
+                100 * share(e->score.right, e->score.labels), (long long)e->score.right,
+                (long long)e->score.labels, 100 * share(e->score.rows_right, e->score.rows),
+                (long long)e->score.rows_right, (long long)e->score.rows);
     }
     json_t *j = json_pack("{ss sI sI sI sf sf sf}", "checkpoint", l->dir, "windows",
                           (json_int_t)e->windows, "seq_len", (json_int_t)e->seq_len, "tokens",
@@ -168,15 +176,18 @@ static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, h
     if (!T)
         T = conf ? conf->train.seq_len : L > 0 ? L : m->size(l->kase.conf, "seq_len");
     if (L > 0 && T % L)
-        return hx_fail(HX_E_USAGE, "--seq-len %lld is no multiple of the model's segment of %lld tokens "
-                       "[E-USAGE]", (long long)T, (long long)L);
+        return hx_fail(HX_E_USAGE,
+                       "--seq-len %lld is no multiple of the model's segment of %lld tokens "
+                       "[E-USAGE]",
+                       (long long)T, (long long)L);
     HX_TRY(check_tokens(l, text));
     l->net.masked = l->net.carries = true;
     hx_stream *s = NULL;
     HX_TRY(hx_stream_new(text, span, conf ? conf->data.separator : "", T, o->batch, 0, &s));
     hx_evaluation e;
     bool show = !c->quiet && isatty(STDERR_FILENO);
-    hx_result r = hx_evaluate_stream(l->dev, &l->net, &l->params, s, show ? show_progress : NULL, NULL, &e);
+    hx_result r =
+        hx_evaluate_stream(l->dev, &l->net, &l->params, s, show ? show_progress : NULL, NULL, &e);
     hx_stream_free(&s);
     if (!text->mask)
         e.score = (hx_score){ 0 };
@@ -222,7 +233,8 @@ static hx_result run(hx_cli *c)
         return hx_fail(HX_E_USAGE, "--order %s: it is auto, windows or stream [E-USAGE]", o->order);
     hx_result r = hx_load(c, c->args[0], &l);
     if (!r && hx_run_is(c->args[0]))
-        r = hx_run_conf_read(c->arena, hx_path_join(c->arena, c->args[0], "config.yaml"), NULL, 0, &conf);
+        r = hx_run_conf_read(c->arena, hx_path_join(c->arena, c->args[0], "config.yaml"), NULL, 0,
+                             &conf);
     if (!r)
         r = choose_text(c, c->args[0], &corpus, &text, &span, conf);
     stream |= !strcmp(o->order, "auto") && conf && conf->data.streams;
@@ -236,6 +248,8 @@ static hx_result run(hx_cli *c)
 HX_CMD(eval, .args = "RUN|CHECKPOINT [--data FILE]...",
        .help = "bits per byte and perplexity of a checkpoint over a text", .opts = eval_fields,
        .opts_size = sizeof(eval_opts), .min_args = 1, .max_args = 1, .run = run,
-       .more = "Every byte but the first is predicted once: windows follow each other, each with an empty\n"
-               "context, or as --stride says. With --order stream --batch rows walk beside each other along\n"
+       .more = "Every byte but the first is predicted once: windows follow each other, each with "
+               "an empty\n"
+               "context, or as --stride says. With --order stream --batch rows walk beside each "
+               "other along\n"
                "documents, each through its share, and what the model remembers goes with them.\n");

@@ -1,4 +1,5 @@
-// bpe.c - text to tokens: added tokens, then pieces, then pairs of them merged in the order of rank.
+// bpe.c - text to tokens: added tokens, then pieces, then pairs of them merged in the order of
+// rank.
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -71,18 +72,21 @@ static hx_result room(hx_ids *o, int64_t more)
 }
 
 // ---- merging --------------------------------------------------------------------------------
-// Symbols of one piece in a linked list, and a heap of pairs that may be merged, the lowest rank first,
-// of equals the leftmost. A pair that changed since it was put there is skipped.
+// Symbols of one piece in a linked list, and a heap of pairs that may be merged, the lowest rank
+// first, of equals the leftmost. A pair that changed since it was put there is skipped.
 typedef struct symbol { int32_t id; int64_t before, after; } symbol;
 typedef struct pair { int32_t rank, left, right, id; int64_t at; } pair;
 typedef struct work {
     const hx_bpe *b;
     symbol *sym;
     pair   *heap;
-    int64_t n_heap, cap;                   // cap: symbols that there is room for; pairs: three times
+    int64_t n_heap, cap; // cap: symbols that there is room for; pairs: three times
 } work;
 
-static bool first(const pair *x, const pair *y) { return x->rank != y->rank ? x->rank < y->rank : x->at < y->at; }
+static bool first(const pair *x, const pair *y)
+{
+    return x->rank != y->rank ? x->rank < y->rank : x->at < y->at;
+}
 
 static void push(work *w, int64_t at)
 {
@@ -141,7 +145,8 @@ static hx_result work_room(work *w, int64_t n)
         w->sym = s;
     pair *h = s ? realloc(w->heap, (size_t)cap * 3 * sizeof *h) : NULL;
     if (!h)
-        return hx_fail(HX_E_NOMEM, "no memory to tokenise a piece of %lld bytes [E-NOMEM]", (long long)n);
+        return hx_fail(HX_E_NOMEM, "no memory to tokenise a piece of %lld bytes [E-NOMEM]",
+                       (long long)n);
     w->heap = h;
     w->cap = cap;
     return HX_OK;
@@ -160,7 +165,8 @@ static hx_result encode_piece(work *w, const uint8_t *s, int64_t n, hx_ids *out)
     }
     for (int64_t i = 0; i < n; i++) {
         if (b->byte[s[i]] < 0)
-            return hx_fail(HX_E_INPUT, "byte %d is in no token of the tokenizer [E-BPE-BYTE]", s[i]);
+            return hx_fail(HX_E_INPUT, "byte %d is in no token of the tokenizer [E-BPE-BYTE]",
+                           s[i]);
         w->sym[i] = (symbol){ b->byte[s[i]], i - 1, i + 1 < n ? i + 1 : -1 };
     }
     for (int64_t i = 0; i + 1 < n; i++)
@@ -201,7 +207,8 @@ static const added *added_at(const hx_bpe *b, const uint8_t *s, int64_t n, bool 
 {
     for (int i = 0; b->starts[s[0]] && i < b->n_add; i++) {
         const added *a = &b->add[i];
-        if (a->late == late && a->p.n <= n && a->p.s[0] == s[0] && !memcmp(a->p.s, s, (size_t)a->p.n))
+        if (a->late == late && a->p.n <= n && a->p.s[0] == s[0] &&
+            !memcmp(a->p.s, s, (size_t)a->p.n))
             return a;
     }
     return NULL;
@@ -217,12 +224,14 @@ static hx_result encode_between(work *w, const uint8_t *s, int64_t n, bool late,
             at++;
             continue;
         }
-        HX_TRY(late ? encode_plain(w, s + from, at - from, out) : encode_between(w, s + from, at - from, true, out));
+        HX_TRY(late ? encode_plain(w, s + from, at - from, out)
+                    : encode_between(w, s + from, at - from, true, out));
         HX_TRY(room(out, 1));
         out->v[out->n++] = a->id;
         from = at += a->p.n;
     }
-    return late ? encode_plain(w, s + from, n - from, out) : encode_between(w, s + from, n - from, true, out);
+    return late ? encode_plain(w, s + from, n - from, out)
+                : encode_between(w, s + from, n - from, true, out);
 }
 
 hx_result hx_bpe_encode(const hx_bpe *b, const void *text, int64_t n, hx_ids *out)

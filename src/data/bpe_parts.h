@@ -4,7 +4,11 @@
 #include "pretok.h"
 
 typedef struct piece { const uint8_t *s; int64_t n; } piece;
-typedef struct added { piece p; int32_t id; bool late; } added;   // late: looked for after all others
+typedef struct added {
+    piece   p;
+    int32_t id;
+    bool    late;                          // looked for after all others
+} added;
 // Merges by (left, right), open addressing: room is a power of two, rank -1 where a slot is free.
 typedef struct merge { int32_t left, right, rank, id; } merge;
 

@@ -1,4 +1,5 @@
-// bpe_read.c - tokenizer.json to tables; everything that would change the result silently is refused.
+// bpe_read.c - tokenizer.json to tables; everything that would change the result silently is
+// refused.
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,12 @@
 #include "bpe_parts.h"
 
 enum { MAX_JSON = 1 << 28, MAX_ID = 1 << 24, MAX_ADDED = 65536 };
-typedef struct reader { hx_bpe *b; const char *path; json_t *root, *model; int16_t of_char[512]; } reader;
+typedef struct reader {
+    hx_bpe *b;
+    const char *path;
+    json_t *root, *model;
+    int16_t of_char[512];
+} reader;
 
 static hx_result bad(const reader *r, const char *what)
 {
@@ -16,7 +22,8 @@ static hx_result bad(const reader *r, const char *what)
 
 static hx_result unknown(const reader *r, const char *what)
 {
-    return hx_fail(HX_E_INPUT, "'%s' asks for %s, which is not done here [E-BPE-KIND]", r->path, what);
+    return hx_fail(HX_E_INPUT, "'%s' asks for %s, which is not done here [E-BPE-KIND]", r->path,
+                   what);
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -25,11 +32,14 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
-static bool is_true(const json_t *o, const char *key) { return json_is_true(json_object_get(o, key)); }
+static bool is_true(const json_t *o, const char *key)
+{
+    return json_is_true(json_object_get(o, key));
+}
 
 // ---- the alphabet ---------------------------------------------------------------------------
-// Byte-level vocabularies write printable Latin-1 bytes as themselves and the other 68, in order, as
-// characters from 256 up.
+// Byte-level vocabularies write printable Latin-1 bytes as themselves and the other 68, in order,
+// as characters from 256 up.
 static void make_alphabet(reader *r)
 {
     int next = 256;
@@ -71,8 +81,9 @@ static hx_result read_id(const reader *r, const json_t *v, const char *of, int32
 {
     json_int_t i = json_integer_value(v);
     if (!json_is_integer(v) || i < 0 || i >= MAX_ID)
-        return hx_fail(HX_E_INPUT, "'%s': the id of '%.40s' must be an integer from 0 to %d [E-BPE-FILE]", r->path,
-                       of, MAX_ID - 1);
+        return hx_fail(HX_E_INPUT,
+                       "'%s': the id of '%.40s' must be an integer from 0 to %d [E-BPE-FILE]",
+                       r->path, of, MAX_ID - 1);
     *id = (int32_t)i;
     return HX_OK;
 }
@@ -98,7 +109,8 @@ static hx_result count_ids(reader *r, json_t *vocab, json_t *list)
 
 static void enter(hx_bpe *b, int32_t id)
 {
-    uint64_t mask = (uint64_t)b->n_by_bytes - 1, i = XXH3_64bits(b->token[id].s, (size_t)b->token[id].n) & mask;
+    uint64_t mask = (uint64_t)b->n_by_bytes - 1,
+             i = XXH3_64bits(b->token[id].s, (size_t)b->token[id].n) & mask;
     while (b->by_bytes[i] >= 0)
         i = (i + 1) & mask;
     b->by_bytes[i] = id;
@@ -132,9 +144,11 @@ static hx_result read_vocab(reader *r, json_t *vocab)
         if (!bytes)
             return hx_fail(HX_E_NOMEM, "no memory for a word of '%s' [E-NOMEM]", r->path);
         bool plain = word_bytes(r, word, len, bytes, &n) && n > 0;
-        hx_result e = b->token[id].s ? hx_fail(HX_E_INPUT, "'%s': two words have the id %d [E-BPE-FILE]", r->path, id)
-                                     : copy_piece(r, plain ? (void *)bytes : (void *)(uintptr_t)word,
-                                                  plain ? n : (int64_t)len, &b->token[id]);
+        hx_result e =
+            b->token[id].s
+                ? hx_fail(HX_E_INPUT, "'%s': two words have the id %d [E-BPE-FILE]", r->path, id)
+                : copy_piece(r, plain ? (void *)bytes : (void *)(uintptr_t)word,
+                             plain ? n : (int64_t)len, &b->token[id]);
         free(bytes);
         HX_TRY(e);
         if (plain)
@@ -190,7 +204,9 @@ static hx_result add_merge(reader *r, const json_t *v, int32_t rank)
     }
     free(room);
     if (m.left < 0 || m.right < 0 || m.id < 0)
-        return hx_fail(HX_E_INPUT, "'%s': merge %d is not of two words that make a third [E-BPE-MERGE]", r->path, rank);
+        return hx_fail(HX_E_INPUT,
+                       "'%s': merge %d is not of two words that make a third [E-BPE-MERGE]",
+                       r->path, rank);
     uint64_t mask = (uint64_t)b->n_slot - 1, i = hx_bpe_slot(m.left, m.right) & mask;
     while (b->merges[i].rank >= 0 && (b->merges[i].left != m.left || b->merges[i].right != m.right))
         i = (i + 1) & mask;
@@ -221,7 +237,8 @@ static hx_result read_merges(reader *r, json_t *list)
 static int longest_first(const void *x, const void *y)
 {
     const added *a = x, *b = y;
-    return a->p.n != b->p.n ? (a->p.n < b->p.n) - (a->p.n > b->p.n) : (a->id > b->id) - (a->id < b->id);
+    return a->p.n != b->p.n ? (a->p.n < b->p.n) - (a->p.n > b->p.n)
+                            : (a->id > b->id) - (a->id < b->id);
 }
 
 static hx_result read_added(reader *r, json_t *list)
@@ -240,8 +257,10 @@ static hx_result read_added(reader *r, json_t *list)
         added *a = &b->add[b->n_add++];
         for (int f = 0; f < HX_COUNT(flags); f++)
             if (is_true(v, flags[f]))
-                return hx_fail(HX_E_INPUT, "'%s': added token '%.40s' has %s, which is not done here [E-BPE-KIND]",
-                               r->path, s, flags[f]);
+                return hx_fail(
+                    HX_E_INPUT,
+                    "'%s': added token '%.40s' has %s, which is not done here [E-BPE-KIND]",
+                    r->path, s, flags[f]);
         if (!s[0])
             return bad(r, "an added token is empty");
         HX_TRY(read_id(r, json_object_get(v, "id"), s, &a->id));
@@ -272,13 +291,14 @@ static hx_result read_byte_level(reader *r, const json_t *o)
 static hx_result read_split(reader *r, const json_t *o)
 {
     const char *regex = text_of(json_object_get(o, "pattern"), "Regex");
-    bool plain = !strcmp(text_of(o, "type"), "Split") && !strcmp(text_of(o, "behavior"), "Isolated") &&
-                 !is_true(o, "invert");
+    bool plain = !strcmp(text_of(o, "type"), "Split") &&
+                 !strcmp(text_of(o, "behavior"), "Isolated") && !is_true(o, "invert");
     const hx_pretok *p = hx_pretoks;
     while (p->name && strcmp(p->regex, regex))
         p++;
     if (!plain || !p->name)
-        return unknown(r, "a way of splitting text that is not GPT-2's, GPT-4's, Llama 3's or Qwen 2's");
+        return unknown(
+            r, "a way of splitting text that is not GPT-2's, GPT-4's, Llama 3's or Qwen 2's");
     r->b->rule = p;
     return HX_OK;
 }
@@ -300,7 +320,8 @@ static hx_result read_rule(reader *r)
 static hx_result read_model(reader *r)
 {
     static const char *const words[] = { "continuing_subword_prefix", "end_of_word_suffix" };
-    const json_t *m = r->model, *drop = json_object_get(m, "dropout"), *norm = json_object_get(r->root, "normalizer");
+    const json_t *m = r->model, *drop = json_object_get(m, "dropout"),
+                 *norm = json_object_get(r->root, "normalizer");
     if (strcmp(text_of(m, "type"), "BPE") && text_of(m, "type")[0])
         return unknown(r, "another model than BPE");
     if (json_number_value(drop) > 0)
@@ -318,9 +339,11 @@ static hx_result read_model(reader *r)
 
 static hx_result read_all(reader *r)
 {
-    json_t *vocab = json_object_get(r->model, "vocab"), *merges = json_object_get(r->model, "merges"),
+    json_t *vocab = json_object_get(r->model, "vocab"),
+           *merges = json_object_get(r->model, "merges"),
            *list = json_object_get(r->root, "added_tokens");
-    if (!json_is_object(r->model) || !json_is_object(vocab) || !json_object_size(vocab) || !json_is_array(merges))
+    if (!json_is_object(r->model) || !json_is_object(vocab) || !json_object_size(vocab) ||
+        !json_is_array(merges))
         return bad(r, "it has no model with vocab and merges");
     if (list && !json_is_array(list) && !json_is_null(list))
         return bad(r, "added_tokens is no list");
@@ -344,8 +367,9 @@ static hx_result read_json(const char *path, json_t **out)
         return HX_OK;
     bool broken = !*out;
     json_decref(*out);
-    return broken ? hx_fail(HX_E_INPUT, "'%s':%d:%d: %s [E-BPE-JSON]", path, e.line, e.column, e.text)
-                  : hx_fail(HX_E_INPUT, "'%s' is not a JSON map [E-BPE-JSON]", path);
+    return broken
+               ? hx_fail(HX_E_INPUT, "'%s':%d:%d: %s [E-BPE-JSON]", path, e.line, e.column, e.text)
+               : hx_fail(HX_E_INPUT, "'%s' is not a JSON map [E-BPE-JSON]", path);
 }
 
 hx_result hx_bpe_read(const char *path, hx_bpe **out)

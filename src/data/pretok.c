@@ -22,8 +22,9 @@ static bool is_number(int32_t c) { FIND(numbers, c); }
 
 static bool is_space(int32_t c)
 {
-    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
 }
 
 // The character at `at` and its bytes; -1 and 1 where it is no well-formed UTF-8.
@@ -58,7 +59,8 @@ static kind kind_at(text t, int64_t at, int *len)
     return is_space(c) ? SPACE : is_letter(c) ? LETTER : is_number(c) ? NUMBER : SIGN;
 }
 
-// End of the run of characters of one kind from `at`, at most `most` of them; at where there is none.
+// End of the run of characters of one kind from `at`, at most `most` of them; at where there is
+// none.
 static int64_t run(text t, int64_t at, kind k, int64_t most)
 {
     int len;
@@ -115,8 +117,9 @@ static int64_t gpt2(const uint8_t *s, int64_t n, int64_t at)
     return end > at ? end : spaces(t, at);
 }
 
-// ---- GPT-4 and after it ----------------------------------------------------------------------------
-// Behind the last line break of a run of white space; at where it has none.
+// ---- GPT-4 and after it
+// ---------------------------------------------------------------------------- Behind the last line
+// break of a run of white space; at where it has none.
 static int64_t lines(text t, int64_t at)
 {
     int len;
@@ -158,11 +161,12 @@ static int64_t gpt4(const uint8_t *s, int64_t n, int64_t at, int digits)
 static int64_t llama3(const uint8_t *s, int64_t n, int64_t at) { return gpt4(s, n, at, 3); }
 static int64_t qwen2(const uint8_t *s, int64_t n, int64_t at)  { return gpt4(s, n, at, 1); }
 
-#define AFTER_GPT4(digits)                                                                               \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                           \
+#define AFTER_GPT4(digits)                                                                         \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                     \
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 const hx_pretok hx_pretoks[] = {
-    { "gpt2", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", gpt2 },
-    { "llama3", AFTER_GPT4("{1,3}"), llama3 },
-    { "qwen2", AFTER_GPT4(""), qwen2 },
-    { 0 } };
+    {"gpt2", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+     gpt2},
+    {"llama3", AFTER_GPT4("{1,3}"), llama3},
+    {"qwen2", AFTER_GPT4(""), qwen2},
+    {0}};

@@ -31,7 +31,8 @@ static const char *in_stage(hx_set *s, const char *name)
 
 static void list_file(hx_set *s, const char *name, int64_t size, const uint64_t hash[2])
 {
-    hx_out_add(&s->files, "%s\n    \"%s\": {\"size\": %lld, \"xxh3_128\": \"%016" PRIx64 "%016" PRIx64 "\"}",
+    hx_out_add(&s->files,
+               "%s\n    \"%s\": {\"size\": %lld, \"xxh3_128\": \"%016" PRIx64 "%016" PRIx64 "\"}",
                s->files.size ? "," : "", name, (long long)size, hash[0], hash[1]);
 }
 
@@ -70,7 +71,8 @@ static hx_result close_shard(hx_set *s)
 static hx_result open_shard(hx_set *s)
 {
     if (s->f.shards == MAX_SHARDS)
-        return hx_fail(HX_E_INPUT, "'%s': more than %d shards of %lld tokens; use larger ones [E-SET-SHARDS]",
+        return hx_fail(HX_E_INPUT,
+                       "'%s': more than %d shards of %lld tokens; use larger ones [E-SET-SHARDS]",
                        s->dir, MAX_SHARDS, (long long)s->shard_tokens);
     HX_TRY(open_file(s, &s->tokens, "tokens"));
     s->open = true;
@@ -117,7 +119,8 @@ static hx_result begin(hx_set *s, const char *dir)
     if (!s->dir || !s->stage)
         return HX_E_NOMEM;
     if (hx_file_exists(dir))
-        return hx_fail(HX_E_USAGE, "%s exists already; name another directory or remove it [E-EXISTS]", dir);
+        return hx_fail(HX_E_USAGE,
+                       "%s exists already; name another directory or remove it [E-EXISTS]", dir);
     // what a run that was killed has left
     if (hx_file_exists(s->stage))
         HX_TRY(hx_dir_remove(s->stage));
@@ -125,7 +128,8 @@ static hx_result begin(hx_set *s, const char *dir)
     return copy_tokenizer(s);
 }
 
-hx_result hx_set_begin(const char *dir, const hx_set_facts *facts, int64_t shard_tokens, hx_set **out)
+hx_result hx_set_begin(const char *dir, const hx_set_facts *facts, int64_t shard_tokens,
+                       hx_set **out)
 {
     *out = NULL;
     hx_arena *a = hx_arena_new();
@@ -134,8 +138,11 @@ hx_result hx_set_begin(const char *dir, const hx_set_facts *facts, int64_t shard
         hx_arena_free(&a);
         return HX_E_NOMEM;
     }
-    *s = (hx_set){ .arena = a, .f = *facts, .shard_tokens = shard_tokens ? shard_tokens : SHARD_TOKENS,
-                   .tokens.fd = -1, .mask.fd = -1 };
+    *s = (hx_set){.arena = a,
+                  .f = *facts,
+                  .shard_tokens = shard_tokens ? shard_tokens : SHARD_TOKENS,
+                  .tokens.fd = -1,
+                  .mask.fd = -1};
     s->f.width = s->f.num_tokens <= 1 << 8 ? 1 : s->f.num_tokens <= 1 << 16 ? 2 : 4;
     s->f.tokens = s->f.documents = s->f.shards = s->f.source_bytes = 0;
     hx_result r = begin(s, dir);
@@ -174,15 +181,18 @@ static hx_result add_document(hx_set *s)
 static hx_result check_ids(const hx_set *s, const int32_t *ids, int64_t n)
 {
     if (s->f.document_tokens && n != s->f.document_tokens)
-        return hx_fail(HX_E_INTERNAL, "a document of %lld tokens in a set of %lld each [E-INTERNAL]",
-                       (long long)n, (long long)s->f.document_tokens);
+        return hx_fail(HX_E_INTERNAL,
+                       "a document of %lld tokens in a set of %lld each [E-INTERNAL]", (long long)n,
+                       (long long)s->f.document_tokens);
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= s->f.num_tokens)
-            return hx_fail(HX_E_INTERNAL, "token %d of %lld [E-INTERNAL]", ids[i], (long long)s->f.num_tokens);
+            return hx_fail(HX_E_INTERNAL, "token %d of %lld [E-INTERNAL]", ids[i],
+                           (long long)s->f.num_tokens);
     return HX_OK;
 }
 
-hx_result hx_set_put(hx_set *s, const int32_t *ids, const uint8_t *mask, int64_t n, int64_t source_bytes)
+hx_result hx_set_put(hx_set *s, const int32_t *ids, const uint8_t *mask, int64_t n,
+                     int64_t source_bytes)
 {
     HX_TRY(check_ids(s, ids, n));
     HX_TRY(add_document(s));
@@ -210,7 +220,8 @@ static hx_result write_documents(hx_set *s)
         return HX_OK;
     uint8_t *b = malloc((size_t)s->f.documents * 8 + 1);
     if (!b)
-        return hx_fail(HX_E_NOMEM, "no memory for %lld documents [E-NOMEM]", (long long)s->f.documents);
+        return hx_fail(HX_E_NOMEM, "no memory for %lld documents [E-NOMEM]",
+                       (long long)s->f.documents);
     for (int64_t i = 0; i < s->f.documents * 8; i++)
         b[i] = (uint8_t)((uint64_t)s->doc[i / 8] >> (i % 8 * 8));
     hx_result r = write_whole(s, "documents.bin", b, s->f.documents * 8, true);
@@ -222,14 +233,16 @@ static hx_result write_manifest(hx_set *s)
 {
     const hx_set_facts *f = &s->f;
     hx_out o = { 0 };
-    hx_out_add(&o, "{\n  \"format\": \"htxvk-set\",\n  \"version\": 1,\n  \"dtype\": \"u%d\",\n"
-               "  \"num_tokens\": %lld,\n  \"tokens\": %lld,\n  \"documents\": %lld,\n"
-               "  \"document_tokens\": %lld,\n  \"shards\": %lld,\n  \"source_bytes\": %lld,\n"
-               "  \"masked\": %s,\n  \"tokenizer\": \"%s\",\n  \"made\": %s,\n  \"files\": {%s\n  }\n}\n",
-               8 * f->width, (long long)f->num_tokens, (long long)f->tokens, (long long)f->documents,
-               (long long)f->document_tokens, (long long)f->shards, (long long)f->source_bytes,
-               f->masked ? "true" : "false", f->tokenizer ? "tokenizer.json" : "bytes",
-               f->made ? f->made : "{}", s->files.data ? s->files.data : "");
+    hx_out_add(
+        &o,
+        "{\n  \"format\": \"htxvk-set\",\n  \"version\": 1,\n  \"dtype\": \"u%d\",\n"
+        "  \"num_tokens\": %lld,\n  \"tokens\": %lld,\n  \"documents\": %lld,\n"
+        "  \"document_tokens\": %lld,\n  \"shards\": %lld,\n  \"source_bytes\": %lld,\n"
+        "  \"masked\": %s,\n  \"tokenizer\": \"%s\",\n  \"made\": %s,\n  \"files\": {%s\n  }\n}\n",
+        8 * f->width, (long long)f->num_tokens, (long long)f->tokens, (long long)f->documents,
+        (long long)f->document_tokens, (long long)f->shards, (long long)f->source_bytes,
+        f->masked ? "true" : "false", f->tokenizer ? "tokenizer.json" : "bytes",
+        f->made ? f->made : "{}", s->files.data ? s->files.data : "");
     hx_result r = o.failed || s->files.failed
                       ? hx_fail(HX_E_NOMEM, "no memory for a manifest [E-NOMEM]")
                       : write_whole(s, "MANIFEST.json", o.data, o.size, false);

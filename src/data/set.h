@@ -1,10 +1,10 @@
-// set.h - prepared data: a directory of token shards, document boundaries and, where only some labels
-// are trained on, a mask; whole or not there.
+// set.h - prepared data: a directory of token shards, document boundaries and, where only some
+// labels are trained on, a mask; whole or not there.
 //
-// DIR/MANIFEST.json, written last, says what the numbers are and has size and XXH3-128 of every other
-// file: tokens-NNNNN.bin (little-endian u8, u16 or u32, the smallest that holds num_tokens),
-// mask-NNNNN.bin (one byte a token: 1 is trained on), documents.bin (i64: first token of each; absent
-// where all have one length), tokenizer.json (absent where tokens are bytes). docs/data.md
+// DIR/MANIFEST.json, written last, says what the numbers are and has size and XXH3-128 of every
+// other file: tokens-NNNNN.bin (little-endian u8, u16 or u32, the smallest that holds num_tokens),
+// mask-NNNNN.bin (one byte a token: 1 is trained on), documents.bin (i64: first token of each;
+// absent where all have one length), tokenizer.json (absent where tokens are bytes). docs/data.md
 #pragma once
 #include "text.h"
 
@@ -28,10 +28,12 @@ hx_result hx_set_read(const hx_strs *dirs, int64_t limit, hx_text **out);      /
 
 // A set being written: staged beside `dir`, there once hx_set_end has succeeded.
 typedef struct hx_set hx_set;
-// facts: num_tokens, document_tokens, masked, tokenizer (a file that is copied), made. A shard takes
-// shard_tokens; 0: 2^28. HX_E_USAGE: dir exists.
-hx_result hx_set_begin(const char *dir, const hx_set_facts *facts, int64_t shard_tokens, hx_set **out);
+// facts: num_tokens, document_tokens, masked, tokenizer (a file that is copied), made. A shard
+// takes shard_tokens; 0: 2^28. HX_E_USAGE: dir exists.
+hx_result hx_set_begin(const char *dir, const hx_set_facts *facts, int64_t shard_tokens,
+                       hx_set **out);
 // One document; mask (NULL where not masked) has one byte a token. source_bytes are added up.
-hx_result hx_set_put(hx_set *s, const int32_t *ids, const uint8_t *mask, int64_t n, int64_t source_bytes);
+hx_result hx_set_put(hx_set *s, const int32_t *ids, const uint8_t *mask, int64_t n,
+                     int64_t source_bytes);
 hx_result hx_set_end(hx_set **s);          // writes NULL
 void      hx_set_drop(hx_set **s);         // gives up; accepts NULL, writes NULL

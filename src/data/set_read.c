@@ -46,13 +46,15 @@ bool hx_set_is(const char *dir)
     return is;
 }
 
-static hx_result number(const char *dir, const json_t *o, const char *key, int64_t lo, int64_t hi, int64_t *out)
+static hx_result number(const char *dir, const json_t *o, const char *key, int64_t lo, int64_t hi,
+                        int64_t *out)
 {
     const json_t *v = json_object_get(o, key);
     *out = json_integer_value(v);
     if (json_is_integer(v) && *out >= lo && *out <= hi)
         return HX_OK;
-    return hx_fail(HX_E_INPUT, "'%s/MANIFEST.json': %s must be an integer from %lld to %lld [E-SET-MANIFEST]",
+    return hx_fail(HX_E_INPUT,
+                   "'%s/MANIFEST.json': %s must be an integer from %lld to %lld [E-SET-MANIFEST]",
                    dir, key, (long long)lo, (long long)hi);
 }
 
@@ -73,7 +75,8 @@ static hx_result read_facts(hx_arena *a, const char *dir, const json_t *o, hx_se
     f->width = !strcmp(type, "u8") ? 1 : !strcmp(type, "u16") ? 2 : !strcmp(type, "u32") ? 4 : 0;
     if (!f->width)
         return bad(dir, "dtype must be u8, u16 or u32");
-    if (f->document_tokens && (f->tokens % f->document_tokens || f->tokens / f->document_tokens != f->documents))
+    if (f->document_tokens &&
+        (f->tokens % f->document_tokens || f->tokens / f->document_tokens != f->documents))
         return bad(dir, "tokens are not documents times document_tokens");
     if (!json_is_boolean(json_object_get(o, "masked")))
         return bad(dir, "masked must be true or false");
@@ -91,7 +94,8 @@ static hx_result load_facts(hx_arena *a, const char *dir, hx_set_facts *f, json_
 {
     *f = (hx_set_facts){ 0 };
     *o = load(a, dir);
-    hx_result r = json_is_object(*o) ? read_facts(a, dir, *o, f) : bad(dir, "it is not there or not a JSON map");
+    hx_result r = json_is_object(*o) ? read_facts(a, dir, *o, f)
+                                     : bad(dir, "it is not there or not a JSON map");
     if (r) {
         json_decref(*o);
         *o = NULL;
@@ -117,11 +121,13 @@ static hx_result row_of(const source *s, const char *name, int64_t *size, const 
     *hash = json_string_value(json_object_get(row, "xxh3_128"));
     if (row && *hash && json_is_integer(json_object_get(row, "size")) && *size >= 0)
         return HX_OK;
-    return hx_fail(HX_E_INPUT, "'%s/MANIFEST.json' has no row of %s [E-SET-MANIFEST]", s->dir, name);
+    return hx_fail(HX_E_INPUT, "'%s/MANIFEST.json' has no row of %s [E-SET-MANIFEST]", s->dir,
+                   name);
 }
 
 // A whole file to `out`, which has room for `room` bytes; *size tells how many it was.
-static hx_result read_file(const source *s, const char *name, uint8_t *out, int64_t room, int64_t *size)
+static hx_result read_file(const source *s, const char *name, uint8_t *out, int64_t room,
+                           int64_t *size)
 {
     const char *want, *path = hx_path_join(s->a, s->dir, name);
     int fd;
@@ -130,20 +136,25 @@ static hx_result read_file(const source *s, const char *name, uint8_t *out, int6
     if (!path)
         return HX_E_NOMEM;
     if (*size > room)
-        return hx_fail(HX_E_INPUT, "'%s' has %lld bytes, the manifest's numbers leave %lld for it [E-SET-SIZE]",
+        return hx_fail(HX_E_INPUT,
+                       "'%s' has %lld bytes, the manifest's numbers leave %lld for it [E-SET-SIZE]",
                        path, (long long)*size, (long long)room);
     HX_TRY(hx_file_open(path, HX_FILE_NOFOLLOW, &fd, &have));
-    hx_result r = have == *size ? hx_file_pread(fd, path, out, *size, 0)
-                                : hx_fail(HX_E_INPUT, "'%s' has %lld bytes, its manifest says %lld [E-SET-SIZE]",
-                                          path, (long long)have, (long long)*size);
+    hx_result r =
+        have == *size
+            ? hx_file_pread(fd, path, out, *size, 0)
+            : hx_fail(HX_E_INPUT, "'%s' has %lld bytes, its manifest says %lld [E-SET-SIZE]", path,
+                      (long long)have, (long long)*size);
     close(fd);
     if (r)
         return r;
     XXH128_hash_t h = XXH3_128bits(out, (size_t)*size);
     char hex[40];
     snprintf(hex, sizeof hex, "%016" PRIx64 "%016" PRIx64, h.high64, h.low64);
-    return strcmp(hex, want) ? hx_fail(HX_E_INPUT, "'%s' is damaged: its hash is not the manifest's [E-SET-HASH]", path)
-                             : HX_OK;
+    return strcmp(hex, want)
+               ? hx_fail(HX_E_INPUT, "'%s' is damaged: its hash is not the manifest's [E-SET-HASH]",
+                         path)
+               : HX_OK;
 }
 
 // Shards kind-00000.bin and so on, one after the other, `bytes` in all.
@@ -156,9 +167,11 @@ static hx_result read_shards(const source *s, const char *kind, uint8_t *out, in
         HX_TRY(read_file(s, name, out + at, bytes - at, &size));
         at += size;
     }
-    return at == bytes ? HX_OK
-                       : hx_fail(HX_E_INPUT, "'%s': %s files have %lld bytes in all, %lld are needed [E-SET-SIZE]",
-                                 s->dir, kind, (long long)at, (long long)bytes);
+    return at == bytes
+               ? HX_OK
+               : hx_fail(HX_E_INPUT,
+                         "'%s': %s files have %lld bytes in all, %lld are needed [E-SET-SIZE]",
+                         s->dir, kind, (long long)at, (long long)bytes);
 }
 
 // ---- into a text --------------------------------------------------------------------------
@@ -167,10 +180,13 @@ static hx_result check_ids(const source *s, const hx_text *t, int64_t from)
     for (int64_t i = from; i < t->size; i++) {
         int32_t id = hx_text_token(t, i);
         if (id < 0 || id >= s->f.num_tokens)
-            return hx_fail(HX_E_INPUT, "'%s': token %lld is %u, its manifest says that ids end at %lld [E-SET-TOKEN]",
-                           s->dir, (long long)(i - from), (unsigned)id, (long long)s->f.num_tokens - 1);
+            return hx_fail(
+                HX_E_INPUT,
+                "'%s': token %lld is %u, its manifest says that ids end at %lld [E-SET-TOKEN]",
+                s->dir, (long long)(i - from), (unsigned)id, (long long)s->f.num_tokens - 1);
         if (t->mask && t->mask[i] > 1)
-            return hx_fail(HX_E_INPUT, "'%s': the mask of token %lld is %d, not 0 or 1 [E-SET-TOKEN]", s->dir,
+            return hx_fail(HX_E_INPUT,
+                           "'%s': the mask of token %lld is %d, not 0 or 1 [E-SET-TOKEN]", s->dir,
                            (long long)(i - from), t->mask[i]);
     }
     return HX_OK;
@@ -184,8 +200,10 @@ static hx_result read_documents(const source *s, hx_text *t, int64_t from)
     for (int64_t i = 1; i < n && fits; i++)
         fits = d[i] > d[i - 1] && d[i] < s->f.tokens;
     if (!fits)
-        return hx_fail(HX_E_INPUT, "'%s/documents.bin': first tokens must ascend from 0 to below %lld [E-SET-DOCUMENTS]",
-                       s->dir, (long long)s->f.tokens);
+        return hx_fail(
+            HX_E_INPUT,
+            "'%s/documents.bin': first tokens must ascend from 0 to below %lld [E-SET-DOCUMENTS]",
+            s->dir, (long long)s->f.tokens);
     for (int64_t i = 0; i < n; i++)
         d[i] += from;
     t->n_doc += n;
@@ -213,12 +231,14 @@ static const char *tokenizer_hash(const source *s)
 
 static hx_result check_alike(const source *a, const source *b)
 {
-    const char *what = a->f.masked != b->f.masked                     ? "one is masked"
-                       : a->f.width != b->f.width                     ? "their tokens have different widths"
-                       : a->f.document_tokens != b->f.document_tokens ? "their documents have different lengths"
-                       : strcmp(tokenizer_hash(a), tokenizer_hash(b)) ? "they have different tokenizers"
-                                                                      : NULL;
-    return what ? hx_fail(HX_E_INPUT, "'%s' and '%s' cannot be one text: %s [E-SET-MIXED]", a->dir, b->dir, what)
+    const char *what =
+        a->f.masked != b->f.masked                     ? "one is masked"
+        : a->f.width != b->f.width                     ? "their tokens have different widths"
+        : a->f.document_tokens != b->f.document_tokens ? "their documents have different lengths"
+        : strcmp(tokenizer_hash(a), tokenizer_hash(b)) ? "they have different tokenizers"
+                                                       : NULL;
+    return what ? hx_fail(HX_E_INPUT, "'%s' and '%s' cannot be one text: %s [E-SET-MIXED]", a->dir,
+                          b->dir, what)
                 : HX_OK;
 }
 
@@ -227,17 +247,19 @@ static hx_result make_room(const source *s, int n, int64_t limit, hx_text *t)
 {
     int64_t tokens = 0, documents = 0, bytes = 0;
     for (int i = 0; i < n; i++)
-        if (!hx_sum(tokens, s[i].f.tokens, &tokens) || !hx_sum(documents, s[i].f.documents, &documents))
+        if (!hx_sum(tokens, s[i].f.tokens, &tokens) ||
+            !hx_sum(documents, s[i].f.documents, &documents))
             tokens = INT64_MAX;
     if (!hx_mul(tokens, t->width, &bytes) || bytes > limit)
-        return hx_fail(HX_E_INPUT, "the text grows beyond %lld bytes in '%s' [E-TEXT-SIZE]", (long long)limit,
-                       s[n - 1].dir);
+        return hx_fail(HX_E_INPUT, "the text grows beyond %lld bytes in '%s' [E-TEXT-SIZE]",
+                       (long long)limit, s[n - 1].dir);
     t->part = hx_new(t->arena, hx_text_part, n);
     t->data = malloc((size_t)bytes);
     t->mask = s->f.masked ? malloc((size_t)tokens) : NULL;
     t->doc = t->doc_tokens ? NULL : malloc((size_t)documents * 8);
     if (!t->part || !t->data || (s->f.masked && !t->mask) || (!t->doc_tokens && !t->doc))
-        return hx_fail(HX_E_NOMEM, "no memory for %lld tokens of '%s' [E-NOMEM]", (long long)tokens, s->dir);
+        return hx_fail(HX_E_NOMEM, "no memory for %lld tokens of '%s' [E-NOMEM]", (long long)tokens,
+                       s->dir);
     return HX_OK;
 }
 

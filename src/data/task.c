@@ -20,15 +20,16 @@ const hx_task *hx_task_find(const char *name)
 }
 
 // ---- options ------------------------------------------------------------------------------
-static hx_result resolve(const hx_task *t, const char *name, int64_t def, int64_t hi, bool known, int64_t *v)
+static hx_result resolve(const hx_task *t, const char *name, int64_t def, int64_t hi, bool known,
+                         int64_t *v)
 {
     if (*v && !known)
         return hx_fail(HX_E_USAGE, "task %s has no --%s [E-USAGE]", t->name, name);
     *v = *v ? *v : def;
     if (*v >= 0 && *v <= hi)
         return HX_OK;
-    return hx_fail(HX_E_USAGE, "task %s: --%s %lld: it is from 1 to %lld [E-USAGE]", t->name, name, (long long)*v,
-                   (long long)hi);
+    return hx_fail(HX_E_USAGE, "task %s: --%s %lld: it is from 1 to %lld [E-USAGE]", t->name, name,
+                   (long long)*v, (long long)hi);
 }
 
 hx_result hx_task_resolve(const hx_task *t, hx_task_conf *k)
@@ -39,12 +40,14 @@ hx_result hx_task_resolve(const hx_task *t, hx_task_conf *k)
     HX_TRY(resolve(t, "distance", 0, most, d->distance != 0, &k->distance));
     HX_TRY(resolve(t, "pairs", d->pairs, t->max_pairs, d->pairs != 0, &k->pairs));
     HX_TRY(resolve(t, "symbols", d->symbols, t->max_symbols, d->symbols != 0, &k->symbols));
-    HX_TRY(resolve(t, "answer", d->answer > 0 ? d->answer : 0, most / 8, d->answer != 0, &k->answer));
+    HX_TRY(
+        resolve(t, "answer", d->answer > 0 ? d->answer : 0, most / 8, d->answer != 0, &k->answer));
     int64_t need = t->least(k) - 1;
     if (k->length >= need)
         return HX_OK;
-    return hx_fail(HX_E_USAGE, "task %s: --length %lld is too short, these options need %lld [E-USAGE]", t->name,
-                   (long long)k->length, (long long)need);
+    return hx_fail(HX_E_USAGE,
+                   "task %s: --length %lld is too short, these options need %lld [E-USAGE]",
+                   t->name, (long long)k->length, (long long)need);
 }
 
 // ---- documents ----------------------------------------------------------------------------
@@ -65,8 +68,8 @@ void hx_doc_put(hx_doc *d, const char *s, int64_t n, bool answer)
     d->at += n;
 }
 
-void hx_task_document(const hx_task *t, const hx_task_conf *k, uint64_t seed, uint32_t part, int64_t index,
-                      uint8_t *text, uint8_t *mask)
+void hx_task_document(const hx_task *t, const hx_task_conf *k, uint64_t seed, uint32_t part,
+                      int64_t index, uint8_t *text, uint8_t *mask)
 {
     hx_doc d = { .k = k, .text = text, .mask = mask, .n = k->length + 1, .seed = seed,
                  .key = (uint64_t)part << 48 | (uint64_t)index };
@@ -77,17 +80,18 @@ static char *made_by(const hx_task *t, const hx_task_conf *k, uint64_t seed, uin
 {
     char *s = malloc(512);
     if (s)
-        snprintf(s, 512, "{\"task\": \"%s\", \"length\": %lld, \"distance\": %lld, \"pairs\": %lld, "
-                 "\"symbols\": %lld, \"answer\": %lld, \"seed\": %llu, \"part\": %u}", t->name,
-                 (long long)k->length, (long long)k->distance, (long long)k->pairs, (long long)k->symbols,
-                 (long long)k->answer, (unsigned long long)seed, part);
+        snprintf(s, 512,
+                 "{\"task\": \"%s\", \"length\": %lld, \"distance\": %lld, \"pairs\": %lld, "
+                 "\"symbols\": %lld, \"answer\": %lld, \"seed\": %llu, \"part\": %u}",
+                 t->name, (long long)k->length, (long long)k->distance, (long long)k->pairs,
+                 (long long)k->symbols, (long long)k->answer, (unsigned long long)seed, part);
     return s;
 }
 
 typedef struct room { uint8_t *text, *mask; int32_t *ids; char *made; } room;
 
-static hx_result write_documents(const hx_task *t, const hx_task_conf *k, uint64_t seed, uint32_t part,
-                                 int64_t count, const room *m, hx_set *s)
+static hx_result write_documents(const hx_task *t, const hx_task_conf *k, uint64_t seed,
+                                 uint32_t part, int64_t count, const room *m, hx_set *s)
 {
     int64_t n = k->length + 1;
     for (int64_t i = 0; i < count; i++) {
@@ -99,16 +103,18 @@ static hx_result write_documents(const hx_task *t, const hx_task_conf *k, uint64
     return HX_OK;
 }
 
-hx_result hx_task_write(const hx_task *t, const hx_task_conf *k, uint64_t seed, uint32_t part, int64_t count,
-                        const char *dir)
+hx_result hx_task_write(const hx_task *t, const hx_task_conf *k, uint64_t seed, uint32_t part,
+                        int64_t count, const char *dir)
 {
     size_t n = (size_t)k->length + 1;
     room m = { malloc(n), malloc(n), malloc(4 * n), made_by(t, k, seed, part) };
     hx_set *s = NULL;
-    hx_set_facts f = { .num_tokens = 128, .document_tokens = (int64_t)n, .masked = true, .made = m.made };
-    hx_result r = m.text && m.mask && m.ids && m.made
-                      ? hx_set_begin(dir, &f, 0, &s)
-                      : hx_fail(HX_E_NOMEM, "no memory for documents of %lld tokens [E-NOMEM]", (long long)n);
+    hx_set_facts f = {
+        .num_tokens = 128, .document_tokens = (int64_t)n, .masked = true, .made = m.made};
+    hx_result r =
+        m.text && m.mask && m.ids && m.made
+            ? hx_set_begin(dir, &f, 0, &s)
+            : hx_fail(HX_E_NOMEM, "no memory for documents of %lld tokens [E-NOMEM]", (long long)n);
     if (!r)
         r = write_documents(t, k, seed, part, count, &m, s);
     if (!r)

@@ -6,20 +6,23 @@
 
 enum { N = 6, MAX_PAIRS = N, LINE = 64 };
 static const char *const people[N] = { "Mary", "Otto", "Ruth", "Adam", "Nora", "Paul" };
-static const char *const places[N] = { "garden", "kitchen", "office", "cellar", "library", "stable" };
+static const char *const places[N] = {"garden", "kitchen", "office", "cellar", "library", "stable"};
 static const char *const things[N] = { "apple", "book", "lamp", "coin", "key", "cup" };
 static const char *const goes[4]   = { "went to", "walked to", "is now in", "ran to" };
 static const char *const takes[4]  = { "took", "picked up", "got", "found" };
-static const char *const what[8]   = { "The wind", "A grey cloud", "The old river", "Some rain", "The moon",
-                                       "A small bird", "The long road", "Warm light" };
-static const char *const does[8]   = { "rests", "moves on", "comes back", "fades", "turns slowly", "is gone",
-                                       "sings", "waits" };
-static const char *const when[8]   = { "at noon", "in spring", "by night", "once more", "before dawn",
-                                       "for a while", "after all", "in silence" };
+static const char *const what[8] = {"The wind", "A grey cloud", "The old river", "Some rain",
+                                    "The moon", "A small bird", "The long road", "Warm light"};
+static const char *const does[8] = {"rests",        "moves on", "comes back", "fades",
+                                    "turns slowly", "is gone",  "sings",      "waits"};
+static const char *const when[8] = {"at noon",     "in spring",   "by night",  "once more",
+                                    "before dawn", "for a while", "after all", "in silence"};
 
 #define ANY(d, list) (list)[hx_draw(d, HX_COUNT(list))]
 
-static void put(hx_doc *d, const char *s, bool answer) { hx_doc_put(d, s, (int64_t)strlen(s), answer); }
+static void put(hx_doc *d, const char *s, bool answer)
+{
+    hx_doc_put(d, s, (int64_t)strlen(s), answer);
+}
 
 // Whole sentences in exactly n bytes; what is left over is blank.
 static void noise(hx_doc *d, int64_t n)
@@ -161,17 +164,18 @@ static void reason(hx_doc *d)
 static int64_t one_step_least(const hx_task_conf *k) { return k->pairs * 29 + 24; }
 static int64_t two_steps_least(const hx_task_conf *k) { return k->pairs * (26 + 29) + 28; }
 
-HX_TASK(memorize,
-    .help = "a fact at the beginning, noise, a question",
-    .source = "after Bulatov et al. 2023 (RMT to a million tokens), own sentences",
-    .def = { .length = 256, .pairs = 1 }, .max_pairs = MAX_PAIRS, .least = one_step_least, .make = memorize);
+HX_TASK(memorize, .help = "a fact at the beginning, noise, a question",
+        .source = "after Bulatov et al. 2023 (RMT to a million tokens), own sentences",
+        .def = {.length = 256, .pairs = 1}, .max_pairs = MAX_PAIRS, .least = one_step_least,
+        .make = memorize);
 
-HX_TASK(detect_memorize,
-    .help = "a fact somewhere in noise, a question",
-    .source = "after Bulatov et al. 2023 (RMT to a million tokens), own sentences",
-    .def = { .length = 256, .pairs = 1 }, .max_pairs = MAX_PAIRS, .least = one_step_least, .make = detect_memorize);
+HX_TASK(detect_memorize, .help = "a fact somewhere in noise, a question",
+        .source = "after Bulatov et al. 2023 (RMT to a million tokens), own sentences",
+        .def = {.length = 256, .pairs = 1}, .max_pairs = MAX_PAIRS, .least = one_step_least,
+        .make = detect_memorize);
 
 HX_TASK(reason,
-    .help = "who took a thing and where they went, somewhere in noise; the thing is asked for",
-    .source = "after Bulatov et al. 2023 and bAbI (Weston et al. 2015), own sentences",
-    .def = { .length = 512, .pairs = 2 }, .max_pairs = MAX_PAIRS, .least = two_steps_least, .make = reason);
+        .help = "who took a thing and where they went, somewhere in noise; the thing is asked for",
+        .source = "after Bulatov et al. 2023 and bAbI (Weston et al. 2015), own sentences",
+        .def = {.length = 512, .pairs = 2}, .max_pairs = MAX_PAIRS, .least = two_steps_least,
+        .make = reason);

@@ -63,11 +63,10 @@ static void recall(hx_doc *d)
     fact(d, '?', key, drawn, true);
 }
 
-HX_TASK(recall,
-    .help = "a key and its value are shown once, then asked for after noise",
-    .source = "definition",
-    .def = { .length = 256, .distance = 1, .pairs = 0, .symbols = 8, .answer = 1 }, .max_symbols = 26,
-    .least = recall_least, .make = recall);
+HX_TASK(recall, .help = "a key and its value are shown once, then asked for after noise",
+        .source = "definition",
+        .def = {.length = 256, .distance = 1, .pairs = 0, .symbols = 8, .answer = 1},
+        .max_symbols = 26, .least = recall_least, .make = recall);
 
 // Slots of one fact's size to the left and right of the asked fact; `count` of them, none twice.
 static void choose_slots(hx_doc *d, int64_t slots, int64_t count, int64_t *out)
@@ -165,12 +164,10 @@ static void reverse(hx_doc *d)
         put(d, (char)d->text[m - 1 - i], true);
 }
 
-HX_TASK(copy,
-    .help = "letters, then the same twice",
-    .source = "Bulatov et al. 2022 (RMT)",
-    .def = { .length = 72, .symbols = 8, .answer = -1 }, .max_symbols = 26, .least = copy_least, .make = copy);
+HX_TASK(copy, .help = "letters, then the same twice", .source = "Bulatov et al. 2022 (RMT)",
+        .def = {.length = 72, .symbols = 8, .answer = -1}, .max_symbols = 26, .least = copy_least,
+        .make = copy);
 
-HX_TASK(reverse,
-    .help = "letters, then the same backwards",
-    .source = "Bulatov et al. 2022 (RMT)",
-    .def = { .length = 48, .symbols = 8, .answer = -1 }, .max_symbols = 26, .least = reverse_least, .make = reverse);
+HX_TASK(reverse, .help = "letters, then the same backwards", .source = "Bulatov et al. 2022 (RMT)",
+        .def = {.length = 48, .symbols = 8, .answer = -1}, .max_symbols = 26,
+        .least = reverse_least, .make = reverse);

@@ -258,10 +258,11 @@ hx_result hx_text_read(const hx_strs *paths, int64_t limit, hx_text **out)
     for (int i = 0; i < paths->n; i++)
         sets += hx_set_is(paths->v[i]);
     if (sets && sets < paths->n)
-        return hx_fail(HX_E_INPUT,
-                       "%d of %d paths are prepared sets, the others text: give one kind, or prepare "
-                       "the text, too, with `htxvk data prepare` [E-SET-MIXED]",
-                       sets, paths->n);
+        return hx_fail(
+            HX_E_INPUT,
+            "%d of %d paths are prepared sets, the others text: give one kind, or prepare "
+            "the text, too, with `htxvk data prepare` [E-SET-MIXED]",
+            sets, paths->n);
     return sets ? hx_set_read(paths, limit, out) : read_bytes(paths, limit, out);
 }
 
@@ -304,7 +305,8 @@ hx_result hx_text_check(const hx_text *t, int64_t num_tokens)
         "%s:%lld: %s %d is no token: the model has %lld (0 to %lld); set model.num_tokens: "
         "%lld [E-TOKEN-RANGE]",
         t->part[p].path, (long long)(at - t->part[p].at), t->tokenizer ? "id" : "byte",
-        hx_text_token(t, at), (long long)num_tokens, (long long)num_tokens - 1, (long long)t->num_tokens);
+        hx_text_token(t, at), (long long)num_tokens, (long long)num_tokens - 1,
+        (long long)t->num_tokens);
 }
 
 hx_result hx_span_check(const char *what, hx_span s, int64_t seq_len)

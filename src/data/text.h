@@ -1,5 +1,5 @@
-// text.h - training text: bytes of files, or tokens of prepared sets (set.h), in a fixed order, cut into
-// splits and windows.
+// text.h - training text: bytes of files, or tokens of prepared sets (set.h), in a fixed order, cut
+// into splits and windows.
 #pragma once
 #include "../../runtime/file.h"
 
@@ -13,7 +13,7 @@ typedef struct hx_text {
     int64_t       num_tokens;              // ids are below this; 256 for bytes
     int64_t       source_bytes;            // that the tokens were made from
     uint8_t      *mask;                    // 1 for labels that are trained on; NULL: all are
-    int64_t      *doc, n_doc;              // first token of each document of sets of varying lengths
+    int64_t      *doc, n_doc;              // first token of each document, where lengths vary
     int64_t       doc_tokens;              // of every document; 0: they differ
     const char   *tokenizer;               // path of tokenizer.json; NULL: tokens are bytes
     hx_text_part *part;
@@ -41,8 +41,8 @@ static inline int32_t hx_text_token(const hx_text *t, int64_t i)
 hx_result hx_text_split(const hx_text *t, const hx_reals *share, hx_span out[3]);
 // Every byte must be a token: HX_E_INPUT [E-TOKEN-RANGE] names file and offset.
 hx_result hx_text_check(const hx_text *t, int64_t num_tokens);
-// Windows have seq_len + 1 tokens. HX_E_INPUT when the span is shorter or its documents have another
-// length; `what` names it ("train").
+// Windows have seq_len + 1 tokens. HX_E_INPUT when the span is shorter or its documents have
+// another length; `what` names it ("train").
 hx_result hx_span_check(const char *what, hx_span s, int64_t seq_len);
 // First token of window `index` in random order: a pure function of its arguments.
 int64_t   hx_window_random(hx_span s, int64_t seq_len, uint64_t seed, int64_t index);
@@ -52,4 +52,4 @@ int64_t   hx_window_at(hx_span s, int64_t seq_len, int64_t index);
 // seq_len + 1 tokens from token `at`.
 void      hx_window_ids(const hx_text *t, int64_t at, int64_t seq_len, int32_t *out);
 // The same as labels: `ignore` where the mask leaves them out.
-void      hx_window_labels(const hx_text *t, int64_t at, int64_t seq_len, int32_t ignore, int32_t *out);
+void hx_window_labels(const hx_text *t, int64_t at, int64_t seq_len, int32_t ignore, int32_t *out);

@@ -36,7 +36,8 @@ static int64_t put_windows(const work *w, int64_t at, int64_t batch, int64_t n)
         hx_window_ids(w->text, at + i * w->step, n, w->ids + i * row);
     if (!w->net->masked)
         return counted;
-    int32_t ignore = (int32_t)w->net->model->size(w->net->conf, "ignore_index"), *labels = w->ids + batch * row;
+    int32_t ignore = (int32_t)w->net->model->size(w->net->conf, "ignore_index"),
+            *labels = w->ids + batch * row;
     for (int64_t i = 0; i < batch; i++)
         hx_window_labels(w->text, at + i * w->step, n, ignore, labels + i * row);
     for (int64_t i = 0; i < batch * row; i++)
