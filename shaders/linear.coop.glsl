@@ -1,5 +1,5 @@
 // linear.coop.glsl - h = x w^T + b,  y = act(h) + r for matmul.coop.glsl.
-#include "coop.glsl"
+#include "coop16.glsl"
 #include "act.glsl"
 layout(push_constant) uniform push {
     uint R, I, O;
@@ -8,32 +8,34 @@ layout(push_constant) uniform push {
 };
 IN(0, x);  IN(1, w);  IN(2, b);  IN(3, r);  OUT(4, y);  OUT(5, h);
 
-#define FOURS (O % 4 == 0 && (y_o | y_s) % 4 == 0 && (!HAS(3) || (r_o | r_s) % 4 == 0))
+#define EIGHTS (O % 8 == 0)
 
-void put4(uint i, uint o, vec4 s)
+void put8(uint i, uint o, vec4 lo, vec4 hi)
 {
     if (HAS(2))
-        s += b[o / 4];
+        ADD8(b, o, lo, hi)
     if (HAS(5))
-        h[(i * O + o) / 4] = s;
+        SET8(5, h, i * O + o, lo, hi)
     if (act != 0)
-        [[unroll]] for (uint c = 0; c < 4; c++)
-            s[c] = act_of(uint(act), s[c]);
+        [[unroll]] for (uint c = 0; c < 4; c++) {
+            lo[c] = act_of(uint(act), lo[c]);
+            hi[c] = act_of(uint(act), hi[c]);
+        }
     if (HAS(3))
-        s += r[(r_o + i * r_s + o) / 4];
-    y[(y_o + i * y_s + o) / 4] = s;
+        ADD8(r, r_o + i * r_s + o, lo, hi)
+    SET8(4, y, y_o + i * y_s + o, lo, hi)
 }
 
 void put1(uint i, uint o, float s)
 {
     if (HAS(2))
-        s += ELEM_OF(b, o);
+        s += FLOAT(b, o);
     if (HAS(5))
-        ELEM_OF(h, i * O + o) = s;
+        SET_FLOAT(h, i * O + o, s);
     s = act_of(uint(act), s);
     if (HAS(3))
-        s += ELEM_OF(r, r_o + i * r_s + o);
-    ELEM_OF(y, y_o + i * y_s + o) = s;
+        s += FLOAT(r, r_o + i * r_s + o);
+    SET_FLOAT(y, y_o + i * y_s + o, s);
 }
 
 #define A x
@@ -44,5 +46,3 @@ void put1(uint i, uint o, float s)
 #define B_STEP 1
 #define A_BY_K 1
 #define B_BY_K 1
-#define PUT4 put4
-#define PUT1 put1

@@ -1,25 +1,25 @@
 // matmul_tn.coop.glsl - y = a^T b + c for matmul.coop.glsl.
-#include "coop.glsl"
+#include "coop16.glsl"
 layout(push_constant) uniform push {
     uint K, M, N;
     uint a_o, a_s, b_o, b_s, c_o, c_s, y_o, y_s, opts;
 };
 IN(0, a);  IN(1, b);  IN(2, c);  OUT(3, y);
 
-#define FOURS (N % 4 == 0 && (y_o | y_s) % 4 == 0 && (!HAS(2) || (c_o | c_s) % 4 == 0))
+#define EIGHTS (N % 8 == 0)
 
-void put4(uint m, uint n, vec4 s)
+void put8(uint m, uint n, vec4 lo, vec4 hi)
 {
     if (HAS(2))
-        s += c[(c_o + m * c_s + n) / 4];
-    y[(y_o + m * y_s + n) / 4] = s;
+        ADD8(c, c_o + m * c_s + n, lo, hi)
+    SET8(3, y, y_o + m * y_s + n, lo, hi)
 }
 
 void put1(uint m, uint n, float s)
 {
     if (HAS(2))
-        s += ELEM_OF(c, c_o + m * c_s + n);
-    ELEM_OF(y, y_o + m * y_s + n) = s;
+        s += FLOAT(c, c_o + m * c_s + n);
+    SET_FLOAT(y, y_o + m * y_s + n, s);
 }
 
 #define A a
@@ -30,5 +30,3 @@ void put1(uint m, uint n, float s)
 #define B_STEP b_s
 #define A_BY_K 0
 #define B_BY_K 0
-#define PUT4 put4
-#define PUT1 put1

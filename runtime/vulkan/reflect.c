@@ -16,7 +16,7 @@ enum {
     OP_FUNCTION = 54, OP_FUNCTION_END = 56, OP_VARIABLE = 59, OP_DECORATE = 71,
     OP_MEMBER_DECORATE = 72,
     OP_COMPOSITE_EXTRACT = 81, OP_IADD = 128, OP_ISUB = 130, OP_IMUL = 132, OP_UDIV = 134,
-    OP_SDIV = 135, OP_UMOD = 137, OP_SELECT = 169, OP_EQUAL = 170, OP_NOT_EQUAL = 171,
+    OP_SDIV = 135, OP_UMOD = 137, OP_OR = 166, OP_AND = 167, OP_SELECT = 169, OP_EQUAL = 170, OP_NOT_EQUAL = 171,
     // unsigned; the next number is the signed one
     OP_GREATER = 172, OP_GREATER_EQUAL = 174, OP_LESS = 176, OP_LESS_EQUAL = 178,
     OP_SHR = 194, OP_SHL = 196, OP_EXECUTION_MODE_ID = 331,
@@ -181,6 +181,8 @@ static int64_t compute(const module *m, const uint32_t *w, int depth)
     case OP_UDIV: case OP_SDIV: return b ? a / b : -1;
     case OP_UMOD: return b ? a % b : -1;
     case OP_SHR: return b < 32 ? a >> b : -1;
+    case OP_OR: return a || b;
+    case OP_AND: return a && b;
     case OP_EQUAL: return a == b;
     case OP_NOT_EQUAL: return a != b;
     case OP_GREATER: case OP_GREATER + 1: return a > b;

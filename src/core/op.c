@@ -131,6 +131,12 @@ bool hx_always_cheap(const hx_node *n)
     return true;
 }
 
+bool hx_in_eights(const int64_t *dim, const void *attrs)
+{
+    (void)attrs;
+    return dim[1] % HX_HALF_EIGHT == 0;
+}
+
 const hx_spirv *hx_spirv_find(const char *name)
 {
     for (int i = 0; i < hx_n_spirvs; i++)

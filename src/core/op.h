@@ -49,9 +49,13 @@ typedef struct hx_call {
 
 // One way to run an operator on a Vulkan device: shaders/<name>.comp. The last row whose needs
 // the device meets, whose `fits` (if any) agrees, and whose shared memory is there, wins.
-// Rows for matrix units round some arguments to 16 bits; they are for devices opened with that
-// precision. Their constant 0 is a number of subgroups, for which the shader gets invocations, and
-// M, N, K of the device's matrices follow their own constants.
+// Rows with a precision round some arguments to 16 bits; they are for devices opened with that
+// precision (HX_AUTO: with either). In those that need matrix units, constant 0 is a number of
+// subgroups, for which the shader gets invocations, and M, N, K of the device's matrices follow
+// their own constants. Rows with `half` get one constant more, last: a bit for each argument that
+// lies in memory in 16 bits, and HX_HALF_BF where those are bf16. A value lies so when all who read
+// it round it, when all who write and read it can, and when its rows are whole eights of elements.
+enum { HX_HALF_EIGHT = 8, HX_HALF_BF = 1 << 30 };
 typedef struct hx_row {
     const char *name;
     uint32_t    needs;                     // HX_CAP_* bits
@@ -61,6 +65,7 @@ typedef struct hx_row {
     hx_precision precision;                // HX_FP32: rounds nothing
     uint32_t    rounds;                    // bit i: argument i is rounded to `precision`
     const struct hx_spirv *module;         // NULL: the one of this name; tests put broken ones here
+    uint32_t    half;                      // bit i: argument i may lie in 16 bits; inputs: in `rounds`
 } hx_row;
 
 struct hx_op {
@@ -108,6 +113,7 @@ struct hx_op {
     bool        view;                      // moves nothing: concat and split, known to the tape
 };
 bool hx_always_cheap(const hx_node *n);    // for .cheap
+bool hx_in_eights(const int64_t *dim, const void *attrs);      // for .fits: rows of [R,C] are whole eights
 #define HX_OP(op, ...) const hx_op hx_op_##op = { .name = #op, __VA_ARGS__ }
 
 extern const hx_op *const hx_ops[];        // generated from src/ops/meson.build

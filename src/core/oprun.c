@@ -10,6 +10,8 @@ enum { GUARD = 1024 };                     // words before and after each argume
 static const uint32_t GUARD_WORD = 0x7FC0BEEF;       // NaN, so that reading there shows
 static const uint32_t POISON = 0x7FC0DEAD;           // in outputs before the run, NaN too
 
+extern const hx_op hx_op_narrow;
+
 struct hx_lab { hx_dev *d; hx_memory arena, temp; };
 
 hx_result hx_lab_new(hx_dev *d, hx_lab **out)
@@ -60,6 +62,7 @@ typedef struct {
     double reach[HX_MAX_ARGS], reach2[HX_MAX_ARGS];    // see probe()
     int exact;
     hx_precision ref_for;                  // what inputs of the reference were rounded to
+    uint32_t half;                         // arguments that are to lie in 16 bits
 } bench;
 
 static void bench_done(bench *b)
@@ -108,6 +111,18 @@ static void lay_in_place(bench *b)
     }
 }
 
+// A copy of x that may lie in 16 bits.
+static hx_t narrowed(hx_t x)
+{
+    const hx_value *v = hx_value_of(x);
+    int rank = v->rank;
+    int64_t shape[HX_MAX_RANK];
+    memcpy(shape, v->shape, sizeof shape);
+    hx_t y, flat = hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) });
+    hx_apply(&hx_op_narrow, NULL, &flat, &y);
+    return hx_reshape(y, rank, shape);
+}
+
 static hx_result bench_tape(bench *b, int row)
 {
     const hx_problem *p = &b->p;
@@ -117,6 +132,7 @@ static hx_result bench_tape(bench *b, int row)
     if (!(b->t = hx_tape_new()))
         return hx_fail(HX_E_NOMEM, "no memory for a tape [E-NOMEM]");
     b->t->force_row = row;
+    b->t->force_op = p->op;
     for (int k = 0; k < p->n_arg; k++)
         if (hx_given(p, k))
             b->lay[k] = lay_out(p, k, p->s->random_layout ? hx_mix(&state) : plain, &b->bytes);
@@ -129,6 +145,8 @@ static hx_result bench_tape(bench *b, int row)
                                        p->sig->rank[k], p->shape[k], l->off, l->ld, l->elems);
         else if (hx_given(p, k))
             y[k - p->sig->n_in] = HX_WANT(b->t);
+        if (b->half >> k & 1 && hx_is(x[k]))
+            x[k] = narrowed(x[k]);
     }
     hx_apply(p->op, p->s->attrs, x, y);
     HX_TRY(hx_tape_error(b->t));
@@ -138,7 +156,8 @@ static hx_result bench_tape(bench *b, int row)
             continue;
         hx_t to = hx_external_strided(b->t, HX_INPUT, l->at, p->sig->flags[k] & HX_ARG_INT,
                                       p->sig->rank[k], p->shape[k], l->off, l->ld, l->elems);
-        hx_deliver(y[k - p->sig->n_in], to, false);
+        hx_t made = y[k - p->sig->n_in];
+        hx_deliver(b->half >> k & 1 ? narrowed(made) : made, to, false);
     }
     return hx_tape_error(b->t);
 }
@@ -194,6 +213,26 @@ static hx_result bench_init(bench *b, int row)
     HX_TRY(hx_prog_new(d, times, "check", &b->prog));
     HX_TRY(hx_plan_record(b->plan, mem, (int64_t[HX_N_PLACES]){0}, 0, b->prog));
     return hx_prog_end(b->prog);
+}
+
+// The step that runs the operator itself: the others copy.
+static const hx_step *own_step(const bench *b)
+{
+    for (int i = 0; i < b->plan->n_step; i++)
+        if (b->t->node[b->plan->step[i].node].op == b->p.op)
+            return &b->plan->step[i];
+    return NULL;
+}
+
+// Does any of its arguments lie in 16 bits?
+static bool is_half(const bench *b)
+{
+    const hx_step *s = own_step(b);
+    const hx_node *n = s && s->row && s->row->half ? &b->t->node[s->node] : NULL;
+    for (int k = 0; n && k < n->n_in + n->n_out; k++)
+        if (hx_is(n->arg[k]) && b->plan->half[hx_value_of(n->arg[k])->storage])
+            return true;
+    return false;
 }
 
 static hx_result bench_run(bench *b, char *got)
@@ -277,7 +316,8 @@ static hx_result probes(bench *b)
     return HX_OK;
 }
 
-typedef struct { double norm2, tol, limit, steady; } yardstick;
+// grain, least: what an output in 16 bits is rounded by, of its value and at least
+typedef struct { double norm2, tol, limit, steady, grain, least; } yardstick;
 
 static yardstick measure(const bench *b, int k)
 {
@@ -299,10 +339,12 @@ static yardstick measure(const bench *b, int k)
     mag2 = fmax(mag2 / fmax(terms, 1), b->reach2[k - p->sig->n_in]);
     // errors of equal terms do not average out: terms instead of their root
     double steady = p->s->profile == HX_PROFILE_EQUAL ? fmax(1, sqrt(fmax(terms, 1)) / 4) : 1;
+    bool half = b->half >> k & 1, bf = b->ref_for == HX_BF16;
+    double grain = !half ? 0 : bf ? 0x1p-8 : 0x1p-11;
     // below the normal numbers devices may flush to zero
-    return (yardstick){ .steady = steady, .norm2 = fmax(fmax(ref2, mag2), 0x1p-200),
+    return (yardstick){ .steady = steady, .grain = grain, .least = half && !bf ? 0x1p-25 : 0, .norm2 = fmax(fmax(ref2, mag2), 0x1p-200),
         .tol = hx_tolerance(op, p->s->dim, p->s->attrs, scale) * steady + 0x1p-125,
-        .limit = hx_tolerance(op, p->s->dim, p->s->attrs, steady > 1 ? steady : 0.25) };
+        .limit = hx_tolerance(op, p->s->dim, p->s->attrs, steady > 1 ? steady : 0.25) + grain };
 }
 
 // Where the reference is not finite the kernel's value is not finite either, and nowhere else.
@@ -315,11 +357,14 @@ static bool acceptable(const bench *b, const yardstick *y, double got, double re
         return got == ref && signbit(got) == signbit(ref);
     if (got == ref || fmax(fabs(ref), mag) > 1e38)     // sums may leave the range of fp32 halfway
         return true;
-    if (b->exact > 0 && p->s->profile == HX_PROFILE_INTS)
+    if (y->least > 0 && fabs(ref) > 65000)             // past the end of fp16
+        return fabs(got) > 65000;
+    if (b->exact > 0 && p->s->profile == HX_PROFILE_INTS && !y->grain)
         return false;
+    double grain = fmax(y->grain * (fabs(ref) + y->tol), y->least);
     double own = mag > 0 ? hx_tolerance(p->op, p->s->dim, p->s->attrs,
         mag) * y->steady + 0x1p-125 : INFINITY;
-    return fabs(got - ref) <= fmin(y->tol, own);
+    return fabs(got - ref) <= fmin(y->tol, own) + grain;
 }
 
 static hx_result close_enough(bench *b, int k, hx_opreport *report)
@@ -348,8 +393,8 @@ static hx_result close_enough(bench *b, int k, hx_opreport *report)
                 got, ref, y.tol);
         if (!isfinite(ref) || !isfinite(got) || fabs(ref) > 1e38)
             continue;
-        err2 += err * err;
-        report->worst = fmax(report->worst, err / y.tol);
+        err2 += fmax(err - y.least, 0) * fmax(err - y.least, 0);
+        report->worst = fmax(report->worst, err / (y.tol + fmax(y.grain * (fabs(ref) + y.tol), y.least)));
     }
     double l2 = sqrt(err2 / y.norm2);
     if (y.steady <= 1)
@@ -435,10 +480,14 @@ static hx_result one_row(bench *b, int row, hx_opreport *report)
 {
     const hx_dev_caps *c = hx_dev_get_caps(b->lab->d);
     HX_TRY(bench_init(b, row));
-    const hx_row *r = b->plan->n_step ? b->plan->step[b->plan->n_step - 1].row : NULL;
-    snprintf(report->row, sizeof report->row, "%s", r ? r->name : c->kind);
-    if (r && r->precision != b->ref_for)
-        HX_TRY(refer(b, r->precision, r->rounds));
+    const hx_step *step = own_step(b);
+    const hx_row *r = step ? step->row : NULL;
+    if (b->half && !is_half(b))
+        return HX_OK;                      // nothing here can lie in 16 bits
+    snprintf(report->row, sizeof report->row, "%s%s", r ? r->name : c->kind, b->half ? "+16" : "");
+    hx_precision to = r && r->precision == HX_AUTO ? c->precision : r ? r->precision : HX_FP32;
+    if (to != b->ref_for)
+        HX_TRY(refer(b, to, r->rounds));
     HX_TRY(bench_run(b, b->got));
     double ms[64];
     int n = 0;
@@ -461,6 +510,20 @@ static void row_done(bench *b)
     b->bytes = 0;
 }
 
+// One row, with all arguments in fp32 and, where the row knows them, in 16 bits.
+static hx_result both_ways(bench *b, int row, hx_opreport *report)
+{
+    hx_result e = one_row(b, row, report);
+    const hx_row *r = b->plan && own_step(b) ? own_step(b)->row : NULL;
+    b->half = r ? r->half : 0;
+    if (!e && b->half) {
+        row_done(b);
+        e = one_row(b, row, report);
+    }
+    b->half = 0;
+    return e;
+}
+
 static hx_result bench_problem(bench *b, hx_lab *l, const hx_op *op, const hx_sample *s,
     uint64_t seed)
 {
@@ -476,7 +539,7 @@ hx_result hx_lab_check(hx_lab *l, const hx_op *op, int row, const hx_sample *s, 
     *report = (hx_opreport){0};
     hx_result e = bench_problem(&b, l, op, s, seed);
     if (!e)
-        e = one_row(&b, row, report);
+        e = both_ways(&b, row, report);
     bench_done(&b);
     return e;
 }
@@ -492,7 +555,7 @@ hx_result hx_lab_check_rows(hx_lab *l, const hx_op *op, const hx_sample *s, uint
     for (int row = 0; row < (vulkan ? HX_MAX_ROWS : 1) && !e; row++) {
         if (vulkan && !hx_row_usable(l->d, op, row, s->dim, s->attrs))
             continue;
-        e = one_row(&b, vulkan ? row : -1, report);
+        e = both_ways(&b, vulkan ? row : -1, report);
         row_done(&b);
         ++*rows;
     }

@@ -27,6 +27,7 @@ typedef struct {
 } work;
 
 static const hx_value *value_of(const work *w, hx_t x) { return &w->t->value[x.id]; }
+static int size_of(const hx_plan *p, int storage) { return p->half[storage] ? 2 : 4; }
 static bool is_temp(const work *w, int storage) { return w->t->storage[storage].place == HX_TEMP; }
 
 static int64_t dense_elems(const hx_value *v)
@@ -68,6 +69,75 @@ static void find_needed(work *w)
     }
 }
 
+// ---- kernels, and what they make of elements -----------------------------------------------
+
+static int n_rows(const hx_op *op)
+{
+    int n = 0;
+    while (n < HX_MAX_ROWS && op->kernels[n].name)
+        n++;
+    return n;
+}
+
+static const hx_spirv *module_of(const hx_row *r) { return r->module ? r->module : hx_spirv_find(r->name); }
+
+static bool usable(uint32_t has, hx_precision precision, const hx_row *r, const int64_t *dim,
+                   const void *attrs)
+{
+    bool round = r->precision == HX_AUTO ? precision != HX_FP32 : !r->precision || r->precision == precision;
+    return !(r->needs & ~has) && round &&
+           (!r->fits || r->fits(dim, attrs)) && module_of(r);
+}
+
+bool hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(d);
+    return row < n_rows(op) && usable(c->has | HX_CAP_GPU, c->precision, &op->kernels[row], dim, attrs);
+}
+
+static const hx_row *choose_row(const hx_dev_caps *c, const hx_node *n, int force)
+{
+    const hx_row *best = NULL;
+    for (int i = 0; i < n_rows(n->op); i++) {
+        if (i == force && usable(c->has | HX_CAP_GPU, c->precision, &n->op->kernels[i], n->dim, n->attrs))
+            return &n->op->kernels[i];
+        if (usable(c->has, c->precision, &n->op->kernels[i], n->dim, n->attrs))
+            best = &n->op->kernels[i];
+    }
+    return best;
+}
+
+// Rows of whole eights, so that nobody writes half a word, where a binding can start.
+static bool in_eights(const hx_value *v, bool strided)
+{
+    return !v->is_int && !((v->off | v->ld | columns(v)) % HX_HALF_EIGHT) &&
+        (strided || v->off * 2 % UNIT == 0);
+}
+
+// A value of HX_TEMP that all who read it round, and that all who touch it can take in 16 bits, is
+// stored so: results are the same, and half the bytes move.
+static void find_halves(work *w)
+{
+    const hx_tape *t = w->t;
+    hx_plan *p = w->p;
+    const hx_dev_caps *c = hx_dev_get_caps(p->dev);
+    if (strcmp(c->kind, "vulkan"))
+        return;
+    for (int s = 0; s < t->n_storage; s++)
+        p->half[s] = c->precision != HX_FP32 && is_temp(w, s);
+    for (int i = 0; i < t->n_node; i++) {
+        const hx_node *n = &t->node[i];
+        if (!w->needed[i])
+            continue;
+        p->row[i] = choose_row(c, n, t->force_op && t->force_op != n->op ? -1 : t->force_row);
+        for (int k = 0; k < n->n_in + n->n_out; k++) {
+            const hx_value *v = hx_is(n->arg[k]) ? value_of(w, n->arg[k]) : NULL;
+            if (v && !(p->row[i] && p->row[i]->half >> k & 1 && in_eights(v, n->sig->flags[k] & HX_ARG_STRIDED)))
+                p->half[v->storage] = false;
+        }
+    }
+}
+
 // ---- memory shared in place --------------------------------------------------------------
 
 // does the value fill its storage?
@@ -92,7 +162,8 @@ static void share(work *w, int node, int out, int in)
         return;
     const hx_value *y = value_of(w, n->arg[out]), *x = value_of(w, n->arg[in]);
     int from = owner(w, x->storage), old = owner(w, y->storage);
-    if (!fills(w, y) || !fills(w, x) || dense_elems(x) != dense_elems(y) || old == from)
+    if (!fills(w, y) || !fills(w, x) || dense_elems(x) != dense_elems(y) || old == from ||
+        w->p->half[y->storage] != w->p->half[x->storage])
         return;
     // nothing may read x afterwards, under any name, nor through another argument here
     if (w->last_read[from] > node)
@@ -289,7 +360,7 @@ static hx_result assign_memory(work *w)
         p->place[s] = -1;
         if (!is_temp(w, s) || w->rep[s] != s || w->first[s] < 0)
             continue;
-        list[n++] = (item){ s, w->first[s], w->last[s], hx_align(w->t->storage[s].elems * 4, UNIT), 0 };
+        list[n++] = (item){ s, w->first[s], w->last[s], hx_align(w->t->storage[s].elems * size_of(p, s), UNIT), 0 };
         if (list[n - 1].bytes > p->block_bytes)
             return hx_fail(HX_E_NOMEM, "a tensor of %lld bytes does not fit a buffer of this device, which "
                 "holds at most %lld; make the batch or the sequence smaller [E-SIZE]",
@@ -313,42 +384,7 @@ static hx_result assign_memory(work *w)
     return HX_OK;
 }
 
-// ---- kernels -----------------------------------------------------------------------------
-
-static int n_rows(const hx_op *op)
-{
-    int n = 0;
-    while (n < HX_MAX_ROWS && op->kernels[n].name)
-        n++;
-    return n;
-}
-
-static const hx_spirv *module_of(const hx_row *r) { return r->module ? r->module : hx_spirv_find(r->name); }
-
-static bool usable(uint32_t has, hx_precision precision, const hx_row *r, const int64_t *dim,
-                   const void *attrs)
-{
-    return !(r->needs & ~has) && (!r->precision || r->precision == precision) &&
-           (!r->fits || r->fits(dim, attrs)) && module_of(r);
-}
-
-bool hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs)
-{
-    const hx_dev_caps *c = hx_dev_get_caps(d);
-    return row < n_rows(op) && usable(c->has | HX_CAP_GPU, c->precision, &op->kernels[row], dim, attrs);
-}
-
-static const hx_row *choose_row(const hx_dev_caps *c, const hx_node *n, int force)
-{
-    const hx_row *best = NULL;
-    for (int i = 0; i < n_rows(n->op); i++) {
-        if (i == force && usable(c->has | HX_CAP_GPU, c->precision, &n->op->kernels[i], n->dim, n->attrs))
-            return &n->op->kernels[i];
-        if (usable(c->has, c->precision, &n->op->kernels[i], n->dim, n->attrs))
-            best = &n->op->kernels[i];
-    }
-    return best;
-}
+// ---- kernels on the host ---------------------------------------------------------------------
 
 // an operator without a fast function runs its reference: gather, compute in fp64, scatter
 static void run_reference(const hx_call *c)
@@ -414,10 +450,15 @@ static void host_call(const hx_host_args *h)
 }
 
 // Where a binding starts within its storage: the last place before the value that can be bound.
-static int64_t bind_base(const hx_value *v) { return v->off / (UNIT / 4) * (UNIT / 4); }
-
-static void fill_push(const hx_tape *t, const hx_node *n, hx_step *s)
+static int64_t bind_base(const hx_plan *p, const hx_value *v)
 {
+    int unit = UNIT / size_of(p, v->storage);
+    return v->off / unit * unit;
+}
+
+static void fill_push(const hx_plan *p, const hx_node *n, hx_step *s)
+{
+    const hx_tape *t = p->tape;
     uint32_t w[HX_MAX_PUSH / 4], opts = 0;
     int at = 0;
     for (int d = 0; d < n->sig->n_dim; d++)
@@ -433,7 +474,7 @@ static void fill_push(const hx_tape *t, const hx_node *n, hx_step *s)
         optional |= n->sig->flags[k] & HX_ARG_OPT;
         if (n->sig->flags[k] & HX_ARG_STRIDED) {
             const hx_value *v = there ? &t->value[n->arg[k].id] : NULL;
-            w[at++] = v ? (uint32_t)(v->off - bind_base(v)) : 0;
+            w[at++] = v ? (uint32_t)(v->off - bind_base(p, v)) : 0;
             w[at++] = v ? (uint32_t)v->ld : 0;
         }
     }
@@ -469,6 +510,16 @@ static void fill_matrix(const hx_dev_caps *c, hx_precision precision, hx_kernel 
         k->spec[k->n_spec++] = c->matrix[precision - HX_BF16][i];
 }
 
+// which arguments lie in 16 bits
+static uint32_t half_args(const hx_plan *p, const hx_node *n)
+{
+    uint32_t mask = hx_dev_get_caps(p->dev)->precision == HX_BF16 ? HX_HALF_BF : 0;
+    for (int k = 0; k < n->n_in + n->n_out; k++)
+        if (hx_is(n->arg[k]) && p->half[p->tape->value[n->arg[k].id].storage])
+            mask |= 1u << k;
+    return mask;
+}
+
 static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
 {
     const hx_dev_caps *c = hx_dev_get_caps(p->dev);
@@ -477,7 +528,7 @@ static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
     for (int k = n->n_in; k < n->n_in + n->n_out; k++)
         s->kernel.writes |= (uint16_t)(1u << k);
     if (vulkan) {
-        s->row = choose_row(c, n, p->tape->force_row);
+        s->row = p->row[s->node];
         if (!s->row)
             return hx_fail(HX_E_NODEVICE, "%s has no kernel that '%s' can run [E-KERNEL]", n->op->name, c->name);
         const hx_spirv *m = module_of(s->row);
@@ -488,15 +539,18 @@ static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
         s->kernel.n_spec = hx_eval_list(s->row->spec, n->op, n->dim, n->attrs, spec, HX_MAX_SPEC);
         for (int i = 0; i < s->kernel.n_spec; i++)
             s->kernel.spec[i] = (uint32_t)spec[i];
-        if (s->row->precision)
+        if (s->row->needs & (HX_CAP_COOPMAT | HX_CAP_COOPMAT_BF))
             fill_matrix(c, s->row->precision, &s->kernel);
+        if (s->row->half)
+            s->kernel.spec[s->kernel.n_spec++] = half_args(p, n);
     } else {
         s->kernel.host = host_call;
     }
-    fill_push(p->tape, n, s);
+    fill_push(p, n, s);
     for (int k = 0; k < n->n_in + n->n_out; k++)
         if (hx_is(n->arg[k]))
-            s->bytes += 4 * dense_elems(&p->tape->value[n->arg[k].id]);
+            s->bytes += dense_elems(&p->tape->value[n->arg[k].id]) *
+                        size_of(p, p->tape->value[n->arg[k].id].storage);
     hx_t out = HX_NONE;
     for (int k = n->n_in; k < n->n_in + n->n_out && !hx_is(out); k++)
         out = n->arg[k];
@@ -544,14 +598,17 @@ static hx_result plan(work *w)
     w->level = hx_new(a, int, n_node);
     w->acc = hx_new(a, access, n_node * HX_MAX_ARGS);
     w->p->place = hx_new(a, int64_t, n_storage);
+    w->p->half = hx_new(a, bool, n_storage);
+    w->p->row = hx_new(a, const hx_row *, n_node);
     if (!w->rep || !w->last_read || !w->first || !w->last || !w->head || !w->needed || !w->level ||
-        !w->acc || !w->p->place)
+        !w->acc || !w->p->place || !w->p->half || !w->p->row)
         return HX_E_NOMEM;
     for (size_t s = 0; s < 2 * (n_storage + HX_N_PLACES); s++)
         w->head[s] = -1;
     for (size_t s = 0; s < n_storage; s++)
         w->first[s] = w->last[s] = -1;
     find_needed(w);
+    find_halves(w);
     share_in_place(w);
     for (int i = 0; i < t->n_node; i++)
         if (w->needed[i])
@@ -679,8 +736,9 @@ static hx_result bind_arg(const recorder *r, const hx_value *v, hx_binding *b)
 {
     const hx_storage *s = &r->p->tape->storage[v->storage];
     hx_memory *m = r->mem[s->place];
-    int64_t base = bind_base(v), at = r->p->place[v->storage] + base * 4 + r->shift[s->place];
-    int64_t bytes = (v->off - base + extent(v)) * 4, most = hx_dev_get_caps(r->p->dev)->max_range;
+    int64_t base = bind_base(r->p, v), size = size_of(r->p, v->storage);
+    int64_t at = r->p->place[v->storage] + base * size + r->shift[s->place];
+    int64_t bytes = (v->off - base + extent(v)) * size, most = hx_dev_get_caps(r->p->dev)->max_range;
     if (most > 0 && bytes > most)
         return hx_fail(HX_E_NOMEM, "a tensor of %lld bytes cannot be bound: '%s' takes at most %lld at "
             "once; make the batch, the sequence or the width smaller [E-RANGE]", (long long)bytes,
@@ -691,16 +749,17 @@ static hx_result bind_arg(const recorder *r, const hx_value *v, hx_binding *b)
     return HX_OK;
 }
 
-// the same in physical elements: what aliasing and reuse make of it
+// the same in physical units of two bytes: what aliasing and reuse make of it
 static touch touch_of(const recorder *r, const hx_value *v, bool write)
 {
     const hx_storage *s = &r->p->tape->storage[v->storage];
-    int64_t at = (r->p->place[v->storage] + r->shift[s->place]) / 4 + v->off;
+    int64_t unit = size_of(r->p, v->storage) / 2, ld = v->ld * unit, off = v->off * unit;
+    int64_t start = (r->p->place[v->storage] + r->shift[s->place]) / 2, end = start + off + extent(v) * unit;
     if (hx_dev_get_caps(r->p->dev)->whole_ranges)
-        return (touch){ s->place, { .lo = at - v->off + bind_base(v), .hi = at + extent(v),
+        return (touch){ s->place, { .lo = start + bind_base(r->p, v) * unit, .hi = end,
                         .cols = 1, .storage = v->storage, .write = write } };
-    return (touch){ s->place, { .lo = at, .hi = at + extent(v), .ld = v->ld, .col = v->off % (v->ld ? v->ld : 1),
-                    .cols = columns(v), .storage = v->storage, .write = write } };
+    return (touch){ s->place, { .lo = start + off, .hi = end, .ld = ld, .col = off % (ld ? ld : 1),
+                    .cols = columns(v) * unit, .storage = v->storage, .write = write } };
 }
 
 static hx_result barrier_if_needed(recorder *r, const hx_node *n, hx_prog *prog)

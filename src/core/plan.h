@@ -21,6 +21,8 @@ typedef struct hx_plan {
     hx_step       *step;    int n_step;    // in order of execution
     int            n_level;
     int64_t       *place;                  // per storage: bytes into its arena; -1: not used
+    bool          *half;                   // per storage: its elements have 16 bits
+    const hx_row **row;                    // per node: the kernel that was chosen, as in hx_step
     int64_t        temp_bytes;             // of the HX_TEMP arena
     int64_t        bound_bytes;            // the least that liveness allows
     int64_t        block_bytes;            // arenas are cut into buffers of at most this

@@ -34,6 +34,7 @@ typedef struct hx_value {
     int      grad;                         // value id of its gradient; 0: none yet
     int      held;                         // as a gradient: how many still need it as it is
     int      again;                        // value id of its second making; 0: none
+    int      narrow;                       // value id of its copy for readers that round; 0: none
 } hx_value;
 
 // An applied operator: what vjp, planner and interpreter see.
@@ -60,7 +61,9 @@ struct hx_tape {
     int         backward_from;             // first node of the backward pass; -1: none yet
     float       smooth;                    // label smoothing of its cross entropies
     bool        frugal;                    // make cheap values again in the backward pass
+    bool        narrow;                    // products round their factors: see t_narrow
     int         force_row;                 // kernel row to use where it exists, for tests; -1: best
+    const hx_op *force_op;                 // of this operator only; NULL: of all
 };
 
 hx_tape  *hx_tape_new(void);               // yours; NULL when memory is out

@@ -4,7 +4,8 @@
 
 extern const hx_op hx_op_colsum, hx_op_spread;
 enum { R, C };
-enum { GROUP = 128 };                      // rows summed one after another per level of the tree
+// rows summed per level of the tree; so many as FEW at once, where there are columns to share out
+enum { GROUP = 128, FEW = 512 };
 typedef struct colsum_attrs { int32_t G; } colsum_attrs;
 static const hx_field colsum_fields[] = {
     { "G", HX_I32, offsetof(colsum_attrs, G), "128", 1, 4096, "rows that one sum takes" },
@@ -98,12 +99,24 @@ static void colsum_vjp(const hx_node *n, hx_t *d)
     hx_apply(&hx_op_spread, &a, &n->grad[0], &d[0]);
 }
 
+static bool wide(const int64_t *dim, const void *attrs)
+{
+    return dim[C] >= 16 && hx_ceil_div(dim[R], group_of(attrs)) < 65536;
+}
+
+static bool eights(const int64_t *dim, const void *attrs)
+{
+    return dim[C] % HX_HALF_EIGHT == 0 && wide(dim, attrs);
+}
+
 HX_OP(colsum,
     .math = "y[p,c] = sum_{i < G} x[p G + i, c]", .source = "definition",
     .sig = "x:[R,C] -> y[R/G,C]", .attrs = colsum_fields, .attrs_size = sizeof(colsum_attrs),
     .ref = colsum_ref, .vjp = colsum_vjp, .host = colsum_host,
     .grid = "R/G*C/256", .terms = "G", .flops = "R*C",
-    .kernels = { { "colsum" } },
+    .kernels = { { "colsum" }, { "colsum.wide", .needs = HX_CAP_GPU, .grid = "C/32, R/G", .fits = wide },
+                 { "colsum.half", .grid = "C/64, R/G", .fits = eights,
+                   .precision = HX_AUTO, .rounds = 1, .half = 1 } },
     .check = "R=1 C=1; R=129 C=1; R=300 C=33; R=7 C=257 G=2; R=64 C=5 G=64",
     .fuzz = "G=1..300", .exact = "3",
     .bench = "R=8192 C=512");
@@ -114,7 +127,8 @@ hx_t t_colsum(hx_t x)
     hx_t y = hx_reshape(x, 2, (int64_t[]){ hx_rows(x), cols });
     do {
         hx_t in = y;
-        hx_apply(&hx_op_colsum, &(colsum_attrs){ GROUP }, &in, &y);
+        int64_t rows = hx_rows(y);
+        hx_apply(&hx_op_colsum, &(colsum_attrs){ rows <= FEW && cols >= 64 ? FEW : GROUP }, &in, &y);
     } while (y.id && hx_rows(y) > 1);
     return hx_reshape(y, 1, &cols);
 }

@@ -55,7 +55,7 @@ static hx_t dh_of(const hx_node *n)
 static void linear_vjp(const hx_node *n, hx_t *d)
 {
     if (n->want[X] || n->want[W] || n->want[B]) {
-        hx_t dh = dh_of(n);
+        hx_t dh = t_narrow(dh_of(n));
         if (n->want[X])
             d[X] = product(&hx_op_matmul_nn, dh, n->arg[W]);
         if (n->want[W])
@@ -108,7 +108,8 @@ HX_OP(linear,
     .ref = linear_ref, .vjp = linear_vjp, .host = linear_host,
     .cheap = linear_cheap, .again = linear_again,
     .terms = "I+8*act", .flops = "2*R*I*O", .adds = "r", .alias = "y=r",
-    .kernels = HX_PRODUCT_ROWS("linear", "R", "O", few, many, most, all),
+    .kernels = HX_PRODUCT_ROWS("linear", "R", "O", few, many, most, all,
+                               1 << X | 1 << W | 1 << Y | 1 << H),
     .check = "R=1 I=1 O=1; R=5 I=33 O=7 act=1; R=70 I=17 O=130 act=2 -b; R=65 I=64 O=64 -r -h;"
              " R=64 I=128 O=64 act=1 -b -r -h; R=3 I=40 O=200 act=2 -h; R=9 I=16 O=5 -b -r;"
              " R=260 I=9 O=520 act=1 -h; R=260 I=9 O=520 -h -r; R=2048 I=3 O=1024 -b -r -h;"
@@ -127,9 +128,9 @@ hx_t t_linear(hx_t x, hx_t w, hx_t b, hx_act act, hx_t r)
     memcpy(shape, v->shape, sizeof shape);
     bool keep = act && (wants(x) || wants(w) || wants(b));
     hx_t out[2] = { HX_NONE, keep ? HX_WANT(x.tape) : HX_NONE };
-    hx_t in[4] = { x, w, b, r };
+    hx_t in[4] = { t_narrow(x), t_narrow(w), b, r };
     if (rank != 2) {
-        in[0] = hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) });
+        in[0] = t_flat(in[0]);
         if (hx_is(r))
             in[3] = hx_reshape(r, 2, (int64_t[]){ hx_rows(r), hx_dim(r, -1) });
     }

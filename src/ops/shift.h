@@ -11,6 +11,13 @@ static const hx_field hx_shift_fields[] = {
     {0}
 };
 
+// Whether the halves of a row [B,T,D] are whole eights, as kernels for 16 bits want them.
+static inline bool hx_pairs(const int64_t *dim, const void *attrs)
+{
+    (void)attrs;
+    return dim[2] % 16 == 0;
+}
+
 // For references: the element of x[.,T,D] that s[row,j] is, or -1 where s is 0.
 static inline int64_t hx_shift_from(int64_t row, int64_t j, int64_t T, int64_t D, int64_t shift)
 {

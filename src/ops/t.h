@@ -14,6 +14,9 @@ typedef enum { HX_ACT_NONE, HX_ACT_GELU, HX_ACT_SILU, HX_ACT_RELU } hx_act;   //
 // y = act(x w^T + b) + r;  x[..,I] w[O,I] b[O]|NONE r[..,O]|NONE -> [..,O]
 hx_t t_linear(hx_t x, hx_t w, hx_t b, hx_act act, hx_t r);
 hx_t t_matmul_nn(hx_t a, hx_t b);          // a b;  a[M,K] b[K,N] -> [M,N]
+// x for readers that round it: a copy that takes half the memory, made once, where hx_tape.narrow says
+// that there are such and x is not made in 16 bits anyway
+hx_t t_narrow(hx_t x);
 hx_t t_matmul_tn(hx_t a, hx_t b);          // a^T b, long sums in parts;  a[K,M] b[K,N] -> [M,N]
 hx_t t_add(hx_t x, hx_t y);                // any one shape
 hx_t t_scale(hx_t x, float s);             // s x

@@ -1,0 +1,81 @@
+// half.glsl - numbers of 16 bits beside fp32. The includer declares HALF, the last constant of its
+// row: bit i says that argument i lies in memory in 16 bits, bit 30 that those are bf16. Buffers are
+// of 16 bytes an element, rows of arguments in 16 bits are whole eights.
+#define IN16(i, x)  layout(set = 0, binding = i, std430) readonly  buffer in_##x  { uvec4 x[]; }
+#define OUT16(i, x) layout(set = 0, binding = i, std430) writeonly buffer out_##x { uvec4 x[]; }
+// Buffers of words: fp32, or pairs of 16 bits.
+#define IN_WORDS(i, x)  layout(set = 0, binding = i, std430) readonly  buffer in_##x  { uint x[]; }
+#define OUT_WORDS(i, x) layout(set = 0, binding = i, std430) writeonly buffer out_##x { uint x[]; }
+#define IS_HALF(i) ((HALF >> i & 1) != 0)
+
+// To the nearest, ties to even. bf16 by Veltkamp's splitting, see coop_bf16.glsl.
+uint half_pair(vec2 v)
+{
+    if ((HALF >> 30 & 1) == 0)
+        return packHalf2x16(v);
+    precise vec2 c = v * 65537;
+    precise vec2 rest = c - v;
+    precise vec2 near = c - rest;
+    uvec2 u = floatBitsToUint(near);
+    return u.x >> 16 | u.y & 0xffff0000u;
+}
+
+vec2 half_both(uint u)
+{
+    return (HALF >> 30 & 1) == 0 ? unpackHalf2x16(u)
+                                 : vec2(uintBitsToFloat(u << 16), uintBitsToFloat(u & 0xffff0000u));
+}
+
+uvec4 half_eight(vec4 lo, vec4 hi)
+{
+    return uvec4(half_pair(lo.xy), half_pair(lo.zw), half_pair(hi.xy), half_pair(hi.zw));
+}
+void half_parts(uvec4 u, out vec4 lo, out vec4 hi)
+{
+    lo = vec4(half_both(u.x), half_both(u.y));
+    hi = vec4(half_both(u.z), half_both(u.w));
+}
+
+// Eight elements from element `from` on, rounded if they are not yet.
+#define LOAD8(arg, buf, from, lo, hi) {                                                          \
+        uint at = from;                                                                          \
+        if (IS_HALF(arg)) {                                                                      \
+            half_parts(buf[at / 8], lo, hi);                                                     \
+        } else {                                                                                 \
+            if (at % 4 == 0) {                                                                   \
+                lo = uintBitsToFloat(buf[at / 4]);                                               \
+                hi = uintBitsToFloat(buf[at / 4 + 1]);                                           \
+            } else {                                                                             \
+                [[unroll]] for (uint c = 0; c < 4; c++) {                                        \
+                    lo[c] = uintBitsToFloat(buf[(at + c) / 4][(at + c) % 4]);                    \
+                    hi[c] = uintBitsToFloat(buf[(at + c + 4) / 4][(at + c) % 4]);                \
+                }                                                                                \
+            }                                                                                    \
+            half_parts(half_eight(lo, hi), lo, hi);                                              \
+        }                                                                                        \
+    }
+#define STORE8(arg, buf, to, lo, hi) {                                                           \
+        uint at = to;                                                                            \
+        if (IS_HALF(arg)) {                                                                      \
+            buf[at / 8] = half_eight(lo, hi);                                                    \
+        } else if (at % 4 == 0) {                                                                \
+            buf[at / 4] = floatBitsToUint(lo);                                                   \
+            buf[at / 4 + 1] = floatBitsToUint(hi);                                               \
+        } else {                                                                                 \
+            [[unroll]] for (uint c = 0; c < 4; c++) {                                            \
+                buf[(at + c) / 4][(at + c) % 4] = floatBitsToUint(lo[c]);                        \
+                buf[(at + c + 4) / 4][(at + c) % 4] = floatBitsToUint(hi[c]);                    \
+            }                                                                                    \
+        }                                                                                        \
+    }
+#define STORE2(arg, buf, to, v) {                                                                \
+        if (IS_HALF(arg)) {                                                                      \
+            buf[(to) / 2] = half_pair(v);                                                        \
+        } else {                                                                                 \
+            buf[to] = floatBitsToUint((v).x);                                                    \
+            buf[(to) + 1] = floatBitsToUint((v).y);                                              \
+        }                                                                                        \
+    }
+// Two elements, the first at an even place, rounded if they are not yet.
+#define LOAD2(arg, buf, from) half_both(IS_HALF(arg) ? buf[(from) / 2]                           \
+    : half_pair(vec2(uintBitsToFloat(buf[from]), uintBitsToFloat(buf[(from) + 1]))))
