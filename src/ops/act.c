@@ -174,7 +174,7 @@ HX_CLONES static void relu_bwd_row(int64_t n, const float *dy, const float *h, f
 {
     #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        dh[i] = h[i] <= 0 ? 0 : dy[i];
+        dh[i] = dy[i] * (h[i] <= 0 ? 0.0f : 1.0f);     // not a number stays not a number
 }
 
 void hx_act_slope_row(int act, int64_t n, const float *h, const float *dy, float *dh)
