@@ -25,8 +25,8 @@ static htxvk_result code(hx_result r) { return (htxvk_result)hx_result_exit(r); 
 static hx_result give(void *to, size_t known, const void *from, size_t n, const char *what)
 {
     if (known < sizeof known || known > 4096)
-        return hx_fail(HX_E_USAGE, "%s.size is %zu: set it to sizeof(%s) before the call [E-API-SIZE]",
-                       what, known, what);
+        return hx_fail(HX_E_USAGE, "%s.size is %zu: set it to sizeof(%s) before the call "
+                       "[E-API-SIZE]", what, known, what);
     memcpy((char *)to + sizeof known, (const char *)from + sizeof known,
            (known < n ? known : n) - sizeof known);
     return HX_OK;
@@ -113,7 +113,8 @@ static hx_result check_ids(const htxvk_trainer *t, const int32_t *ids, int64_t n
 
 static hx_result step(htxvk_trainer *t, const int32_t *ids, htxvk_losses *out)
 {
-    int64_t next = t->state.step + 1, n = t->conf->train.accumulate * t->conf->train.batch * tokens(t);
+    int64_t rows = (int64_t)t->conf->train.accumulate * t->conf->train.batch;
+    int64_t next = t->state.step + 1, n = rows * tokens(t);
     double lr = hx_learning_rate(t->conf, next);
     hx_losses l;
     HX_TRY(check_ids(t, ids, n));
@@ -121,16 +122,17 @@ static hx_result step(htxvk_trainer *t, const int32_t *ids, htxvk_losses *out)
     HX_TRY(hx_engine_result(t->rig.engine, &l));
     t->state.step = next;
     t->state.updates += !l.skipped;
-    t->state.tokens += n - (int64_t)t->conf->train.accumulate * t->conf->train.batch;
-    htxvk_losses x = { .step = next, .loss = l.loss, .cross_entropy = l.ce, .grad_norm = l.grad_norm,
-                       .learning_rate = lr, .skipped = l.skipped };
+    t->state.tokens += n - rows;
+    htxvk_losses x = { .step = next, .loss = l.loss, .cross_entropy = l.ce,
+                       .grad_norm = l.grad_norm, .learning_rate = lr, .skipped = l.skipped };
     return give(out, out->size, &x, sizeof x, "htxvk_losses");
 }
 
 htxvk_result htxvk_trainer_step(htxvk_trainer *t, const int32_t *ids, htxvk_losses *out)
 {
-    return t && ids && out ? code(step(t, ids, out))
-                           : code(hx_fail(HX_E_USAGE, "htxvk_trainer_step: an argument is NULL [E-API-NULL]"));
+    if (!t || !ids || !out)
+        return code(hx_fail(HX_E_USAGE, "htxvk_trainer_step: an argument is NULL [E-API-NULL]"));
+    return code(step(t, ids, out));
 }
 
 static hx_result eval(htxvk_trainer *t, const int32_t *ids, htxvk_losses *out)
@@ -150,8 +152,9 @@ static hx_result eval(htxvk_trainer *t, const int32_t *ids, htxvk_losses *out)
 
 htxvk_result htxvk_trainer_eval(htxvk_trainer *t, const int32_t *ids, htxvk_losses *out)
 {
-    return t && ids && out ? code(eval(t, ids, out))
-                           : code(hx_fail(HX_E_USAGE, "htxvk_trainer_eval: an argument is NULL [E-API-NULL]"));
+    if (!t || !ids || !out)
+        return code(hx_fail(HX_E_USAGE, "htxvk_trainer_eval: an argument is NULL [E-API-NULL]"));
+    return code(eval(t, ids, out));
 }
 
 // ---- checkpoints --------------------------------------------------------------------------
@@ -188,8 +191,8 @@ static hx_result save(htxvk_trainer *t, const char *folder, int keep, char *a)
 htxvk_result htxvk_trainer_save(htxvk_trainer *t, const char *folder, int keep)
 {
     if (!t || !folder || keep < 1)
-        return code(hx_fail(HX_E_USAGE, "htxvk_trainer_save: an argument is NULL, or keep is below 1 "
-                            "[E-API-NULL]"));
+        return code(hx_fail(HX_E_USAGE, "htxvk_trainer_save: an argument is NULL, or keep is below "
+                            "1 [E-API-NULL]"));
     char *a = host_copy(t);
     hx_result r = a ? save(t, folder, keep, a) : HX_E_NOMEM;
     free(a);
@@ -242,8 +245,8 @@ htxvk_result htxvk_trainer_generate(htxvk_trainer *t, const void *prompt, int64_
                                     int (*emit)(void *user, uint8_t byte), void *user)
 {
     if (!t || !how || !emit || (n > 0 && !prompt) || n < 0 || length < 0)
-        return code(hx_fail(HX_E_USAGE, "htxvk_trainer_generate: an argument is NULL, or a length is "
-                            "negative [E-API-NULL]"));
+        return code(hx_fail(HX_E_USAGE, "htxvk_trainer_generate: an argument is NULL, or a length "
+                            "is negative [E-API-NULL]"));
     htxvk_sampling s = { .temperature = 1, .top_p = 1 };
     if (how->size < sizeof how->size || how->size > 4096)
         return code(hx_fail(HX_E_USAGE, "htxvk_sampling.size is %zu: set it to "

@@ -1,11 +1,11 @@
 /* htxvk.h - models trained, evaluated and sampled from C, on any GPU with Vulkan or on the host.
  *
  * Compile with `pkg-config --cflags --libs htxvk`. Every function that can fail returns an
- * htxvk_result, whose values are the exit codes of the command `htxvk`; htxvk_message() then says what
- * happened, with numbers and a remedy. The library prints nothing and ends nothing.
+ * htxvk_result, whose values are the exit codes of the command `htxvk`; htxvk_message() then says
+ * what happened, with numbers and a remedy. The library prints nothing and ends nothing.
  *
- * Threads: one trainer may be used by one thread at a time, different trainers by different threads.
- * Messages are kept per thread. There is no global state but the Vulkan loader.
+ * Threads: one trainer may be used by one thread at a time, different trainers by different
+ * threads. Messages are kept per thread. There is no global state but the Vulkan loader.
  *
  * Names and meanings of what is here stay; structs only grow at their end, and `size` says which
  * version a caller was compiled with. */
@@ -42,7 +42,7 @@ typedef struct htxvk_trainer htxvk_trainer;
  * yaml: a configuration as `htxvk train` takes it, its text; of the sections model, train, optim,
  *   schedule and run.seed count, the files of data are not read.
  * device: "auto", "host", an index, "name:TEXT" or "uuid:HEX"; NULL: what the configuration says.
- * The trainer is yours, see htxvk_trainer_free. Weights are initial values, a function of run.seed. */
+ * The trainer is yours, see htxvk_trainer_free. Its weights are a function of run.seed. */
 HTXVK_API htxvk_result htxvk_trainer_new(const char *yaml, const char *device, htxvk_trainer **out);
 HTXVK_API void htxvk_trainer_free(htxvk_trainer **trainer);     /* accepts NULL, writes NULL */
 
@@ -67,15 +67,17 @@ typedef struct htxvk_losses {
 
 /* One optimizer step on ids[accumulate][batch][tokens]; every token but the first of a row is
  * predicted from those before it. Returns when it is done. */
-HTXVK_API htxvk_result htxvk_trainer_step(htxvk_trainer *trainer, const int32_t *ids, htxvk_losses *out);
+HTXVK_API htxvk_result htxvk_trainer_step(htxvk_trainer *trainer, const int32_t *ids,
+                                          htxvk_losses *out);
 /* Losses of ids[batch][tokens] without learning. */
-HTXVK_API htxvk_result htxvk_trainer_eval(htxvk_trainer *trainer, const int32_t *ids, htxvk_losses *out);
+HTXVK_API htxvk_result htxvk_trainer_eval(htxvk_trainer *trainer, const int32_t *ids,
+                                          htxvk_losses *out);
 
-/* Writes the checkpoint folder/step-NNNNNNNN: whole or not at all, also when the machine stops; keeps the
- * newest `keep` >= 1 there. `htxvk eval`, `generate` and `inspect` read it. */
+/* Writes the checkpoint folder/step-NNNNNNNN: whole or not at all, also when the machine stops;
+ * keeps the newest `keep` >= 1 there. `htxvk eval`, `generate` and `inspect` read it. */
 HTXVK_API htxvk_result htxvk_trainer_save(htxvk_trainer *trainer, const char *folder, int keep);
-/* Goes on from a checkpoint, or from the newest whole one of a folder or of a run. States that a model
- * carries from step to step begin anew. */
+/* Goes on from a checkpoint, or from the newest whole one of a folder or of a run. States that a
+ * model carries from step to step begin anew. */
 HTXVK_API htxvk_result htxvk_trainer_load(htxvk_trainer *trainer, const char *path);
 
 typedef struct htxvk_sampling {
@@ -86,8 +88,8 @@ typedef struct htxvk_sampling {
     double   min_p;       /* 0: all */
     uint64_t seed;        /* the same seed gives the same text */
 } htxvk_sampling;
-/* Continues n bytes of text by `length` bytes, for models over bytes. emit gets each at once and returns 0
- * to end early. */
+/* Continues n bytes of text by `length` bytes, for models over bytes. emit gets each at once and
+ * returns 0 to end early. */
 HTXVK_API htxvk_result htxvk_trainer_generate(htxvk_trainer *trainer, const void *prompt, int64_t n,
                                               int64_t length, const htxvk_sampling *how,
                                               int (*emit)(void *user, uint8_t byte), void *user);

@@ -211,10 +211,12 @@ void hx_chart_put(hx_out *b, const hx_chart *c)
     find_ranges(c, &x, &y);
     long long id = b->size;                // its own within the document
     hx_out_add(b, "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "
-               "role=\"img\" data-x=\"%.9g %.9g %d %d\" data-y=\"%.9g %.9g %d %d %d\" data-u=\"%s\" data-n=\"%s\">",
+               "role=\"img\" data-x=\"%.9g %.9g %d %d\" data-y=\"%.9g %.9g %d %d %d\" data-u=\"%s\" "
+               "data-n=\"%s\">",
                c->width, c->height, x.lo, x.hi, (int)x.from, (int)x.to, y.lo, y.hi, (int)y.from,
                (int)y.to, y.log, c->unit ? c->unit : "", c->x_name);
-    hx_out_add(b, "<clipPath id=\"k%lld\"><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/></clipPath>"
+    hx_out_add(b, "<clipPath id=\"k%lld\"><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>"
+               "</clipPath>"
                "<text class=\"title\" x=\"12\" y=\"20\">", id, LEFT, TOP - 2,
                c->width - LEFT - RIGHT + 2, c->height - TOP - BOTTOM + 4);
     hx_out_xml(b, c->title, (int64_t)strlen(c->title));

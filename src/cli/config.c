@@ -1,4 +1,4 @@
-// config.c - `htxvk config`: presets, every key with its meaning, and what a configuration comes to.
+// config.c - `htxvk config`: presets, every key with its meaning, what a configuration comes to.
 #include <string.h>
 
 #include "../../runtime/file.h"

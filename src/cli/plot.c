@@ -9,7 +9,7 @@ typedef struct plot_opts { const char *out, *metric, *x, *type; bool raw, log; }
 #define O(type, member, def, help) { #member, type, offsetof(plot_opts, member), def, 0, 0, help }
 static const hx_field plot_fields[] = {
     O(HX_STR, out, "plot.svg", "file to write; - for stdout"),
-    O(HX_STR, metric, "bpc", "what to show: bpc, loss, lr, grad_norm, tok_s, step_ms, mem.device, ..."),
+    O(HX_STR, metric, "bpc", "bpc, loss, lr, grad_norm, tok_s, step_ms, mem.device, ..."),
     O(HX_STR, type, "train", "rows to take it from: train | eval"),
     O(HX_STR, x, "step", "step | tokens | time"),
     O(HX_BOOL, raw, "false", "without smoothing"),
@@ -90,6 +90,8 @@ static hx_result run(hx_cli *c)
     return write_svg(o, &chart);
 }
 
-HX_CMD(plot, .args = "RUN... [--metric M] [--out F.svg]", .help = "one curve of up to 8 runs as SVG",
+HX_CMD(plot, .args = "RUN... [--metric M] [--out F.svg]",
+       .help = "one curve of up to 8 runs as SVG",
        .opts = plot_fields, .opts_size = sizeof(plot_opts), .min_args = 1, .max_args = MOST,
-       .run = run, .more = "example: htxvk plot runs/a runs/b --metric bpc --type eval --out bpc.svg\n");
+       .run = run,
+       .more = "example: htxvk plot runs/a runs/b --metric bpc --type eval --out bpc.svg\n");

@@ -49,7 +49,10 @@ static void put_varint(message *m, uint64_t v)
 }
 
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };     // wire types
-static void put_key(message *m, int field, int wire) { put_varint(m, (uint64_t)(field << 3 | wire)); }
+static void put_key(message *m, int field, int wire)
+{
+    put_varint(m, (uint64_t)(field << 3 | wire));
+}
 
 static void put_field(message *m, int field, const void *data, int64_t n)
 {

@@ -99,7 +99,8 @@ hx_result hx_begin_events(hx_trainer *t)
 {
     char dir[4200];
     snprintf(dir, sizeof dir, "%s/tb", t->p->run->dir);
-    return t->c->log.tensorboard ? hx_events_open(dir, t->state.step ? t->state.step + 1 : 0, &t->events) : HX_OK;
+    int64_t first = t->state.step ? t->state.step + 1 : 0;
+    return t->c->log.tensorboard ? hx_events_open(dir, first, &t->events) : HX_OK;
 }
 
 hx_result hx_start_row(hx_trainer *t)

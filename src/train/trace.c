@@ -14,7 +14,7 @@ struct hx_trace {
     const char *path, *device;
     span       *span;
     int64_t     n, cap, steps;
-    double      ahead;                     // of the device's clock before the host's: at least so much
+    double      ahead;                     // at least, of the device's clock before the host's
     double      step_end;                  // of the step being added, on the device's clock
     bool        failed;
 };

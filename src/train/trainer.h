@@ -15,7 +15,7 @@ struct hx_trainer {
     hx_rig                 rig;
     hx_corpus              corpus;
     hx_ckpt_state          state;          // as of the newest step whose result was taken
-    int32_t               *ids;            // one step's windows, each batch followed by its labels if masked
+    int32_t               *ids;            // one step's windows, a batch before its labels if masked
     hx_feed                feed;           // of a run that reads streams
     int64_t                sample0, step0; // index of the next sample at the step we began from
     double                 began, mark;    // times: of this process's training, of the last result
@@ -34,7 +34,7 @@ struct hx_trainer {
 // Seconds on a clock that only goes forward.
 static inline double hx_now(void) { return 1e-3 * hx_now_ms(); }
 
-// ---- for people: every line goes to the log, too, and a log that cannot be written stops nothing ----
+// ---- for people; every line goes to the log, too, and one that cannot be written stops nothing
 void      hx_tell(hx_trainer *t, hx_event *e);
 void      hx_say(hx_trainer *t, hx_event_kind kind, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -50,7 +50,7 @@ hx_result hx_start_row(hx_trainer *t);     // of a process that begins or goes o
 hx_result hx_end_row(hx_trainer *t);       // of a run that is done
 int64_t   hx_resident_bytes(void);         // of this process, in memory; 0: unknown
 
-// ---- curves for TensorBoard: a file that cannot be written costs its curves, not the run -------------
+// ---- curves for TensorBoard; a file that cannot be written costs its curves, not the run
 hx_result hx_begin_events(hx_trainer *t);
 void      hx_put_event(hx_trainer *t, const char *group, const char *name, double v);
 void      hx_put_losses(hx_trainer *t, const char *group, const hx_losses *l);
