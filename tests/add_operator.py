@@ -87,7 +87,8 @@ def main():
     with tempfile.TemporaryDirectory() as temp:
         root = pathlib.Path(temp) / 'htxvk'
         root.mkdir()
-        for part in ['meson.build', 'meson_options.txt', 'runtime', 'shaders', 'src', 'tests']:
+        for part in ['meson.build', 'meson_options.txt', 'README.md', 'CHANGELOG.md', 'runtime', 'shaders', 'src',
+                     'tests', 'docs', 'examples', 'presets', 'tools']:
             copy = shutil.copytree if (source / part).is_dir() else shutil.copy
             copy(source / part, root / part)
         (root / 'src/ops/swish.c').write_text(OP)
