@@ -122,7 +122,8 @@ void matmul(uint M, uint N, uint K)
                     barrier();             // what was staged has been used
                 [[unroll]] for (uint i = 0; i < NA; i++) {
                     uint e = t + i * THREADS;
-                    sm[slot + e / EA * LA + e % EA] = A16 ? next_a[i] : rounded(next_a[2 * i], next_a[2 * i + 1]);
+                    sm[slot + e / EA * LA + e % EA] =
+                        A16 ? next_a[i] : rounded(next_a[2 * i], next_a[2 * i + 1]);
                 }
                 [[unroll]] for (uint i = 0; i < NB; i++) {
                     uint e = t + i * THREADS;
@@ -143,12 +144,14 @@ void matmul(uint M, uint N, uint K)
                     if (A16)
                         next_a[i] = k0 + col < K ? A[(at_a[i] + k0 * (A_STEP)) / 8] : uvec4(0);
                     else
-                        EIGHT_BY_K(A, A_AT, next_a[2 * i], next_a[2 * i + 1], min(m0 + row, M - 1), k0 + col)
+                        EIGHT_BY_K(A, A_AT, next_a[2 * i], next_a[2 * i + 1],
+                                   min(m0 + row, M - 1), k0 + col)
 #else
                     if (A16)
                         next_a[i] = k0 + row < K ? A[(at_a[i] + k0 * (A_STEP)) / 8] : uvec4(0);
                     else
-                        EIGHT_BY_ROW(A, A_AT, next_a[2 * i], next_a[2 * i + 1], m0 + col, M, k0 + row)
+                        EIGHT_BY_ROW(A, A_AT, next_a[2 * i], next_a[2 * i + 1],
+                                     m0 + col, M, k0 + row)
 #endif
                 }
                 [[unroll]] for (uint i = 0; i < NB; i++) {
@@ -157,12 +160,14 @@ void matmul(uint M, uint N, uint K)
                     if (B16)
                         next_b[i] = k0 + col < K ? B[(at_b[i] + k0 * (B_STEP)) / 8] : uvec4(0);
                     else
-                        EIGHT_BY_K(B, B_OF, next_b[2 * i], next_b[2 * i + 1], min(n0 + row, N - 1), k0 + col)
+                        EIGHT_BY_K(B, B_OF, next_b[2 * i], next_b[2 * i + 1],
+                                   min(n0 + row, N - 1), k0 + col)
 #else
                     if (B16)
                         next_b[i] = k0 + row < K ? B[(at_b[i] + k0 * (B_STEP)) / 8] : uvec4(0);
                     else
-                        EIGHT_BY_ROW(B, B_OF, next_b[2 * i], next_b[2 * i + 1], n0 + col, N, k0 + row)
+                        EIGHT_BY_ROW(B, B_OF, next_b[2 * i], next_b[2 * i + 1],
+                                     n0 + col, N, k0 + row)
 #endif
                 }
             }

@@ -394,7 +394,8 @@ static hx_result close_enough(bench *b, int k, hx_opreport *report)
         if (!isfinite(ref) || !isfinite(got) || fabs(ref) > 1e38)
             continue;
         err2 += fmax(err - y.least, 0) * fmax(err - y.least, 0);
-        report->worst = fmax(report->worst, err / (y.tol + fmax(y.grain * (fabs(ref) + y.tol), y.least)));
+        double grain = fmax(y.grain * (fabs(ref) + y.tol), y.least);
+        report->worst = fmax(report->worst, err / (y.tol + grain));
     }
     double l2 = sqrt(err2 / y.norm2);
     if (y.steady <= 1)
