@@ -46,6 +46,12 @@ static const small cases[] = {
     { "block_recurrent", "num_tokens=9 dim=6 depth=2 dim_head=4 heads=2 max_seq_len=3 block_width=3 "
                          "num_state_vectors=2 use_compressed_mem=true compressed_mem_factor=2 "
                          "live_states=true live_memories=true", 2, 15 },
+    { "block_recurrent", "num_tokens=9 dim=6 depth=2 dim_head=4 heads=2 max_seq_len=8 block_width=4 "
+                         "num_state_vectors=3 ff_mult=1.5 state_gate=lstm state_cell=dual", 2, 9 },
+    { "block_recurrent", "num_tokens=9 dim=6 depth=2 dim_head=4 heads=2 max_seq_len=8 block_width=4 "
+                         "num_state_vectors=3 ff_mult=1.5 state_gate=lstm", 2, 9 },
+    { "block_recurrent", "num_tokens=9 dim=6 depth=2 dim_head=4 heads=2 max_seq_len=8 block_width=4 "
+                         "num_state_vectors=3 ff_mult=1.5 state_cell=single", 2, 9 },
     // attention to one key: its norm, queries and keys have no effect; keys share a parameter with values
     { "hourglass", "num_tokens=9 dim=6 max_seq_len=16 depth=2 dim_head=4 heads=2", 2, 9 },
     { "hourglass", "num_tokens=9 dim=6 max_seq_len=24 depth=[1,1,1] shorten_factor=3 dim_head=4 heads=2", 2, 15, 3 },
@@ -316,6 +322,8 @@ static const blocks block_shapes[] = {
     { 2, 8, 4, 0, 1, { 0 }, { 0 } }, { 3, 8, 2, 0, 2, { 1, 2 }, { 1, 0 } },
     { 2, 16, 4, 2, 1, { 0 }, { 0 } }, { 2, 8, 4, 0, 1, { 0 }, { 0 } }, { 2, 6, 3, 2, 1, { 0 }, { 0 } },
     { 2, 3, 3, 2, 1, { 0 }, { 0 } },
+    // gates and cells change no reach
+    { 2, 8, 4, 0, 1, { 0 }, { 0 } }, { 2, 8, 4, 0, 1, { 0 }, { 0 } }, { 2, 8, 4, 0, 1, { 0 }, { 0 } },
 };
 typedef struct { set raw[MAX_K][MAX_N], packed[MAX_K][MAX_N], state[2]; int n[MAX_K], m[MAX_K]; } past;
 

@@ -118,23 +118,46 @@ static void view_state(run *r, int c)
     keys_values(r, linear(w->hat, P(p->to_kv)), &w->k, &w->v);
 }
 
-// s' = f z + (1-f) s with z from the states themselves and from the block's own keys and values
+// s' from what was made of y: f z + (1-f) s, or sigmoid(f + 1) s + sigmoid(i - 1) tanh z
+static hx_t gated(run *r, const gate *p, hx_t y, hx_t s)
+{
+    int64_t D = r->k->dim;
+    hx_t z = t_linear(y, P(p->w), P(p->b), HX_ACT_NONE, HX_NONE), part[3];
+    if (!r->k->lstm)
+        return t_ema(z, s, P(p->beta));
+    hx_split(1, t_flat(z), 3, (int64_t[]){ D, D, D }, part);
+    return t_lstm_gate(part[0], part[1], part[2], s);
+}
+
+static hx_t to_state_out(run *r, int c, hx_t seen)
+{
+    int64_t D = r->k->dim, H = r->k->heads, K = r->k->dim_head;
+    // the reference's input features alternate by head: h*2K + (self | cross)
+    if (!hx_is(r->out[c]))
+        r->out[c] = hx_reshape(t_swap(hx_reshape(P(r->m->state[c].out), 4, (int64_t[]){ D, H, 2, K })), 2,
+                               (int64_t[]){ D, 2 * H * K });
+    return linear(seen, r->out[c]);
+}
+
+// The next state, from the states themselves and from the block's own keys and values.
 static void write_state(run *r, int c, hx_t kv)
 {
     const container *p = &r->m->state[c];
     const view *w = &r->view[c];
-    int64_t D = r->k->dim, H = r->k->heads, K = r->k->dim_head;
-    hx_t k, v;
+    hx_t k, v, s = r->mem->state[c];
     keys_values(r, kv, &k, &v);
     hx_t part[2] = { look(r, linear(w->hat, P(p->to_q)), w->k, w->v, p->self),
                      look(r, linear(w->hat, P(p->q_from_state)), k, v, p->from_state) };
-    // the reference's input features alternate by head: h*2K + (self | cross)
-    if (!hx_is(r->out[c]))
-        r->out[c] = hx_reshape(t_swap(hx_reshape(P(p->out), 4, (int64_t[]){ D, H, 2, K })), 2,
-                               (int64_t[]){ D, 2 * H * K });
-    hx_t y = linear(hx_concat(1, 2, part), r->out[c]);
-    hx_t z = t_linear(y, P(p->gate), P(p->gate_b), HX_ACT_NONE, HX_NONE);
-    r->mem->state[c] = t_ema(z, r->mem->state[c], P(p->beta));
+    hx_t y = hx_concat(1, 2, part);
+    if (!r->k->ff || r->k->dual)
+        y = to_state_out(r, c, y);
+    if (r->k->dual) {
+        s = gated(r, &p->first, y, s);
+        y = t_layernorm(s, P(p->ff_norm.g), HX_NONE, 0);
+    }
+    if (r->k->ff)
+        y = linear(t_geglu(linear(y, P(p->w1))), P(p->w2));
+    r->mem->state[c] = gated(r, &p->gate, y, s);
 }
 
 // The newest `keep` tokens of a memory, and what is older.

@@ -27,6 +27,10 @@ const hx_field hx_block_recurrent_fields[] = {
     // not of the reference, where both end with their segment
     F(BOOL, live_states, "false", 0, 0, "gradients go through states from segment to segment")
     F(BOOL, live_memories, "false", 0, 0, "gradients go through memories from segment to segment")
+    // of the paper's own model
+    F(STR,  state_gate, "fixed", 0, 0, "fixed: a learnt share of the new state | lstm: input and forget gates")
+    F(STR,  state_cell, "skip", 0, 0, "skip: attention, gate | single: attention, feed-forward layer, gate | "
+            "dual: attention, gate, feed-forward layer, gate")
     // of its training wrapper
     F(F64,  state_dropout, "0", 0, 1, "chance that a segment of training begins without states")
     F(F64,  xl_memories_dropout, "0", 0, 1, "chance that it begins without memories")
@@ -79,6 +83,20 @@ static hx_result find_containers(block_recurrent_conf *k)
     return HX_OK;
 }
 
+static hx_result check_cell(block_recurrent_conf *k)
+{
+    bool skip = !strcmp(k->state_cell, "skip"), single = !strcmp(k->state_cell, "single");
+    k->lstm = !strcmp(k->state_gate, "lstm");
+    k->dual = !strcmp(k->state_cell, "dual");
+    k->ff = single || k->dual;
+    if (!k->lstm && strcmp(k->state_gate, "fixed"))
+        return hx_fail(HX_E_INPUT, "model.state_gate: there is no '%.60s'; fixed and lstm exist [E-MODEL]",
+                       k->state_gate);
+    return skip || k->ff ? HX_OK
+        : hx_fail(HX_E_INPUT, "model.state_cell: there is no '%.60s'; skip, single and dual exist [E-MODEL]",
+                  k->state_cell);
+}
+
 hx_result hx_block_recurrent_check(void *conf)
 {
     block_recurrent_conf *k = conf;
@@ -98,6 +116,7 @@ hx_result hx_block_recurrent_check(void *conf)
     if (k->use_compressed_mem && (k->compressed_mem_factor > k->block_width || k->block_width < 2))
         return hx_fail(HX_E_INPUT, "model.compressed_mem_factor: a block of %d tokens cannot be "
             "compressed by %d [E-MODEL]", k->block_width, k->compressed_mem_factor);
+    HX_TRY(check_cell(k));
     HX_TRY(find_containers(k));
     if (k->C && k->max_seq_len == k->block_width && !k->live_states)
         hx_log(HX_LOG_WARN, "max_seq_len is block_width %d: what writes the states gets no gradient "
@@ -128,21 +147,36 @@ static void declare_container(const block_recurrent_conf *k, hx_params *ps, cons
     int64_t D = k->dim, dh = k->dim_head, hd = k->heads * dh;
     p->init = hx_param_add(ps, NORMAL(0.1), SHAPE(k->S, D), "%s.init_state", at);
     p->pos = hx_param_add(ps, NORMAL(1), SHAPE(k->S, D), "%s.state_pos_ids", at);
-    p->beta = hx_param_add(ps, NORMAL(0.1), SHAPE(D), "%s.learned_ema_beta", at);
+    if (!k->lstm)
+        p->gate.beta = hx_param_add(ps, NORMAL(0.1), SHAPE(D), "%s.learned_ema_beta", at);
     p->norm.g = hx_param_add(ps, ONES, SHAPE(D), "%s.state_norm.gamma", at);
     p->q_to_state = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.q_to_state.weight", at);
     p->q_from_state = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.q_from_state.weight", at);
     p->to_q = hx_param_add(ps, LINEAR(D), SHAPE(hd, D), "%s.state_to_q.weight", at);
     p->to_kv = hx_param_add(ps, LINEAR(D), SHAPE(2 * dh, D), "%s.state_to_kv.weight", at);
-    p->out = hx_param_add(ps, LINEAR(2 * hd), SHAPE(D, 2 * hd), "%s.to_state_out.weight", at);
+    if (!k->ff || k->dual)
+        p->out = hx_param_add(ps, LINEAR(2 * hd), SHAPE(D, 2 * hd), "%s.to_state_out.weight", at);
     const char *const name[3] = { "to_state_cross_attn", "state_self_attn", "from_state_cross_attn" };
     scales *const s[3] = { &p->to_state, &p->self, &p->from_state };
     for (int i = 0; i < 3; i++) {
         const char *path = hx_sprintf(ps->arena, "%s.%s", at, name[i]);
         *s[i] = path ? declare_scales(ps, k->dim_head, path) : (scales){ 0 };
     }
-    p->gate = hx_param_add(ps, LINEAR(D), SHAPE(D, D), "%s.state_out_to_gate.weight", at);
-    p->gate_b = hx_param_add(ps, LINEAR(D), SHAPE(D), "%s.state_out_to_gate.bias", at);
+    int64_t made = k->lstm ? 3 * D : D;    // z, or z, i and f
+    p->gate.w = hx_param_add(ps, LINEAR(D), SHAPE(made, D), "%s.state_out_to_gate.weight", at);
+    p->gate.b = hx_param_add(ps, LINEAR(D), SHAPE(made), "%s.state_out_to_gate.bias", at);
+    if (k->dual) {
+        if (!k->lstm)
+            p->first.beta = hx_param_add(ps, NORMAL(0.1), SHAPE(D), "%s.attn_gate.learned_ema_beta", at);
+        p->first.w = hx_param_add(ps, LINEAR(D), SHAPE(made, D), "%s.attn_gate.weight", at);
+        p->first.b = hx_param_add(ps, LINEAR(D), SHAPE(made), "%s.attn_gate.bias", at);
+        p->ff_norm.g = hx_param_add(ps, ONES, SHAPE(D), "%s.state_ff.0.gamma", at);
+    }
+    if (!k->ff)
+        return;
+    int64_t in = k->dual ? D : 2 * hd, n = k->inner;
+    p->w1 = hx_param_add(ps, LINEAR(in), SHAPE(2 * n, in), "%s.state_ff.1.weight", at);
+    p->w2 = hx_param_add(ps, LINEAR(n), SHAPE(D, n), "%s.state_ff.3.weight", at);
 }
 
 int hx_block_recurrent_writes(const block_recurrent_conf *k, int l)

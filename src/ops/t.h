@@ -63,6 +63,8 @@ hx_t t_geglu(hx_t x);                      // x[..,:C] gelu(x[..,C:]);  x[..,2C]
 hx_t t_gelu_gate(hx_t x, hx_t g);          // x gelu(g);  x,g[R,C]
 // f z + (1-f) s with f = sigmoid b;  z,s[..,C] b[C]
 hx_t t_ema(hx_t z, hx_t s, hx_t b);
+// sigmoid(f + 1) s + sigmoid(i - 1) tanh z;  all [..,C]
+hx_t t_lstm_gate(hx_t z, hx_t i, hx_t f, hx_t s);
 hx_t t_tanh_affine(hx_t z, hx_t s, hx_t a);            // s tanh z + a;  z[R,C] s,a[C]
 // Mixing S streams of R tokens by weights of each token: y[r,t] = sum_s w[r,s,t] x[r,s];
 // x[R,S,D] w[R,S,T] -> [R,T,D]
