@@ -38,6 +38,7 @@ static const hx_field train_fields[] = {
     F(train, accumulate, HX_I32, "1", 1, 65536, "batches summed into one step"),
     F(train, recompute, HX_BOOL, "false", 0, 0, "make norms and activations again in the backward pass: less memory"),
     F(train, clip_norm, HX_F32, "0.5", 0, 1e9, "largest norm of the gradient; 0: not clipped"),
+    F(train, init, HX_STR, "", 0, 0, "run or checkpoint whose weights training begins with; empty: drawn"),
     F(train, non_finite, HX_STR, "stop", 0, 0,
       "a gradient that is not finite: stop | skip (the step changes nothing)"),
     F(train, skip_zscore, HX_F32, "0", 0, 1000,
@@ -204,6 +205,8 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
             if (!dir || !(lists[l]->v[i] = hx_path_join(arena, dir, lists[l]->v[i])))
                 return HX_E_NOMEM;
     if (c->run.out[0] && !(c->run.out = hx_path_join(arena, dir, c->run.out)))
+        return HX_E_NOMEM;
+    if (c->train.init[0] && !(c->train.init = hx_path_join(arena, dir, c->train.init)))
         return HX_E_NOMEM;
     // what is planned depends on it; a set that is not there is found missing when it is read
     if (c->data.train.n && hx_set_is(c->data.train.v[0])) {

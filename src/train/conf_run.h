@@ -17,6 +17,7 @@ typedef struct hx_conf_train {
     bool    recompute;
     int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
     float   clip_norm;                     // <= 0: none
+    const char *init;                      // run or checkpoint whose weights a new run begins with
     const char *non_finite;                // stop | skip
     float   skip_zscore;                   // <= 0: none
     int32_t max_skips;

@@ -336,6 +336,31 @@ static hx_result load_from(hx_trainer *t, const char *dir)
     return r ? r : load_states(t, dir);
 }
 
+// Weights of another run, moments and steps of none: sequences of more segments after those of fewer.
+static hx_result weights_from(hx_trainer *t, const char *path)
+{
+    const char *dir = NULL;
+    HX_TRY(hx_ckpt_find(t->arena, path, &dir));
+    if (!dir)
+        return hx_fail(HX_E_INPUT, "train.init: %s holds no checkpoint [E-CKPT-NONE]",
+                       hx_printable(t->arena, path));
+    char *p = calloc(1, (size_t)hx_max(t->rig.net.params->bytes, 1));
+    if (!p)
+        return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]",
+                       (long long)t->rig.net.params->bytes);
+    hx_result r = hx_ckpt_verify(dir);
+    if (!r)
+        r = hx_ckpt_read(dir, t->rig.net.params, p, NULL, NULL);
+    if (!r)
+        r = hx_engine_write(t->rig.engine, HX_PARAM, p);
+    if (!r && t->c->train.ema > 0)
+        r = hx_engine_write(t->rig.engine, HX_EMA, p);
+    free(p);
+    if (!r)
+        hx_say(t, HX_EVENT_NOTE, "weights of %s", dir);
+    return r;
+}
+
 // From the newest checkpoint, or from the seed.
 static hx_result begin(hx_trainer *t)
 {
@@ -353,6 +378,8 @@ static hx_result begin(hx_trainer *t)
         t->state = (hx_ckpt_state){ .seed = t->c->run.seed };
         HX_TRY(hx_run_rewind(t->p->run, -1));
         HX_TRY(hx_engine_init(t->rig.engine, (uint64_t)t->c->run.seed));
+        if (*t->c->train.init)
+            HX_TRY(weights_from(t, t->c->train.init));
     }
     t->saved_step = dir ? t->state.step : -1;
     t->step0 = t->state.step;
