@@ -243,6 +243,12 @@ void hx_dev_close(hx_dev **d)
 }
 
 const hx_dev_caps *hx_dev_get_caps(const hx_dev *d) { return &d->caps; }
+
+void hx_dev_note_places(hx_dev *d, hx_precision precision, const uint32_t places[4])
+{
+    d->caps.asked_places[precision - HX_BF16] = true;
+    memcpy(d->caps.places[precision - HX_BF16], places, sizeof d->caps.places[0]);
+}
 hx_dev_stats hx_dev_get_stats(const hx_dev *d) { return d->stats; }
 
 // ---- buffers ------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ typedef struct hx_dev_caps {
     int         subgroup_min, subgroup_max;
     hx_precision precision;                // what the device was opened for, never HX_AUTO
     uint32_t    matrix[2][3];              // M, N, K of its matrix units for bf16, fp16; 0: none
+    bool        asked_places[2];           // of the same: where elements are, src/core/places.h
+    uint32_t    places[2][4];
     double      timestamp_ns;              // per tick; 0: no timestamps
     bool        whole_ranges;              // its checks know byte ranges only: two accesses to
                                            // overlapping ones need a barrier if one is a write
@@ -59,6 +61,8 @@ typedef struct hx_dev_params {
 hx_result hx_dev_open(const hx_dev_params *p, hx_dev **out);
 void      hx_dev_close(hx_dev **d);        // accepts NULL, writes NULL
 const hx_dev_caps *hx_dev_get_caps(const hx_dev *d);
+// Keeps in its caps what was found out about its matrix units.
+void      hx_dev_note_places(hx_dev *d, hx_precision precision, const uint32_t places[4]);
 
 // What the null and the Vulkan device count; all zero after opening.
 typedef struct hx_dev_stats {

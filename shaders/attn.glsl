@@ -3,7 +3,10 @@
 // as new as the last query, query i stands at position i + off; `share` heads of queries look at one
 // head of keys.
 #include "hx.glsl"
-layout(constant_id = 0) const uint K = 64;
+#ifndef HEAD_ID
+#define HEAD_ID 0
+#endif
+layout(constant_id = HEAD_ID) const uint K = 64;
 
 // what a workgroup works on: tokens i0 .. i0+rows-1 of class r, which has n of T tokens, of head h
 struct place { uint b, h, r, n, i0; };

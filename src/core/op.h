@@ -4,7 +4,7 @@
 #include "../../runtime/arena.h"
 #include "../../runtime/kernel.h"
 
-enum { HX_MAX_DIMS = 10, HX_MAX_ARGS = 16, HX_MAX_RANK = 4, HX_MAX_ATTRS = 32, HX_MAX_ROWS = 16 };
+enum { HX_MAX_DIMS = 10, HX_MAX_ARGS = 16, HX_MAX_RANK = 4, HX_MAX_ATTRS = 32, HX_MAX_ROWS = 20 };
 typedef double real;                       // references are the definition: fp64
 
 // A signature such as "x:[R,I] w[O,I] b?[O] -> y:[R,O]", parsed once. After an argument's name:
@@ -66,6 +66,11 @@ typedef struct hx_row {
     uint32_t    rounds;                    // bit i: argument i is rounded to `precision`
     const struct hx_spirv *module;         // NULL: the one of this name; tests put broken ones here
     uint32_t    half;                      // bit i: argument i may lie in 16 bits; inputs: in `rounds`
+    uint32_t    rough;                     // bit i: output i sums numbers that were rounded so on
+                                           // the way
+    int         places;                    // 1: four more constants say where elements of matrices
+                                           // are (places.h); 2: for devices where factors lie as
+                                           // sums do, too
 } hx_row;
 
 struct hx_op {

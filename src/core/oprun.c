@@ -63,6 +63,7 @@ typedef struct {
     int exact;
     hx_precision ref_for;                  // what inputs of the reference were rounded to
     uint32_t half;                         // arguments that are to lie in 16 bits
+    const hx_row *row;                     // that is checked; NULL: a host function
 } bench;
 
 static void bench_done(bench *b)
@@ -341,10 +342,15 @@ static yardstick measure(const bench *b, int k)
     double steady = p->s->profile == HX_PROFILE_EQUAL ? fmax(1, sqrt(fmax(terms, 1)) / 4) : 1;
     bool half = b->half >> k & 1, bf = b->ref_for == HX_BF16;
     double grain = !half ? 0 : bf ? 0x1p-8 : 0x1p-11;
+    // half a unit of the type that terms were rounded to: once, whatever their number
+    double unit = !(b->row && b->row->rough >> k & 1) ? 0 : bf ? 0x1p-9 : 0x1p-12;
     // below the normal numbers devices may flush to zero
-    return (yardstick){ .steady = steady, .grain = grain, .least = half && !bf ? 0x1p-25 : 0, .norm2 = fmax(fmax(ref2, mag2), 0x1p-200),
-        .tol = hx_tolerance(op, p->s->dim, p->s->attrs, scale) * steady + 0x1p-125,
-        .limit = hx_tolerance(op, p->s->dim, p->s->attrs, steady > 1 ? steady : 0.25) + grain };
+    return (yardstick){ .steady = steady, .grain = grain, .least = half && !bf ? 0x1p-25 : 0,
+        .norm2 = fmax(fmax(ref2, mag2), 0x1p-200),
+        .tol = hx_tolerance(op, p->s->dim, p->s->attrs, scale) * steady + 8 * unit * scale +
+               0x1p-125,
+        .limit = hx_tolerance(op, p->s->dim, p->s->attrs, steady > 1 ? steady : 0.25) + grain +
+                 (steady > 1 ? 8 : 2) * unit };
 }
 
 // Where the reference is not finite the kernel's value is not finite either, and nowhere else.
@@ -483,6 +489,7 @@ static hx_result one_row(bench *b, int row, hx_opreport *report)
     HX_TRY(bench_init(b, row));
     const hx_step *step = own_step(b);
     const hx_row *r = step ? step->row : NULL;
+    b->row = r;
     if (b->half && !is_half(b))
         return HX_OK;                      // nothing here can lie in 16 bits
     snprintf(report->row, sizeof report->row, "%s%s", r ? r->name : c->kind, b->half ? "+16" : "");

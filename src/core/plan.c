@@ -1,3 +1,4 @@
+#include "places.h"
 #include "plan.h"
 #include "param.h"
 #include <stdio.h>
@@ -81,27 +82,29 @@ static int n_rows(const hx_op *op)
 
 static const hx_spirv *module_of(const hx_row *r) { return r->module ? r->module : hx_spirv_find(r->name); }
 
-static bool usable(uint32_t has, hx_precision precision, const hx_row *r, const int64_t *dim,
+static bool usable(const hx_dev_caps *c, uint32_t has, const hx_row *r, const int64_t *dim,
                    const void *attrs)
 {
+    hx_precision precision = c->precision;
     bool round = r->precision == HX_AUTO ? precision != HX_FP32 : !r->precision || r->precision == precision;
     return !(r->needs & ~has) && round &&
+           (r->places < 2 || c->places[r->precision - HX_BF16][3]) &&
            (!r->fits || r->fits(dim, attrs)) && module_of(r);
 }
 
 bool hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs)
 {
     const hx_dev_caps *c = hx_dev_get_caps(d);
-    return row < n_rows(op) && usable(c->has | HX_CAP_GPU, c->precision, &op->kernels[row], dim, attrs);
+    return row < n_rows(op) && usable(c, c->has | HX_CAP_GPU, &op->kernels[row], dim, attrs);
 }
 
 static const hx_row *choose_row(const hx_dev_caps *c, const hx_node *n, int force)
 {
     const hx_row *best = NULL;
     for (int i = 0; i < n_rows(n->op); i++) {
-        if (i == force && usable(c->has | HX_CAP_GPU, c->precision, &n->op->kernels[i], n->dim, n->attrs))
+        if (i == force && usable(c, c->has | HX_CAP_GPU, &n->op->kernels[i], n->dim, n->attrs))
             return &n->op->kernels[i];
-        if (usable(c->has, c->precision, &n->op->kernels[i], n->dim, n->attrs))
+        if (usable(c, c->has, &n->op->kernels[i], n->dim, n->attrs))
             best = &n->op->kernels[i];
     }
     return best;
@@ -520,6 +523,12 @@ static uint32_t half_args(const hx_plan *p, const hx_node *n)
     return mask;
 }
 
+static void fill_places(const hx_dev_caps *c, hx_precision precision, hx_kernel *k)
+{
+    memcpy(&k->spec[k->n_spec], c->places[precision - HX_BF16], sizeof c->places[0]);
+    k->n_spec += HX_COUNT(c->places[0]);
+}
+
 static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
 {
     const hx_dev_caps *c = hx_dev_get_caps(p->dev);
@@ -541,6 +550,8 @@ static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
             s->kernel.spec[i] = (uint32_t)spec[i];
         if (s->row->needs & (HX_CAP_COOPMAT | HX_CAP_COOPMAT_BF))
             fill_matrix(c, s->row->precision, &s->kernel);
+        if (s->row->places)
+            fill_places(c, s->row->precision, &s->kernel);
         if (s->row->half)
             s->kernel.spec[s->kernel.n_spec++] = half_args(p, n);
     } else {
@@ -625,6 +636,14 @@ static int64_t block_limit(const hx_dev *d)
     return (most > 0 ? most : INT64_MAX / 4) / unit * unit;
 }
 
+// Rows may ask where a device keeps the elements of its matrices.
+static hx_result know_places(hx_dev *d)
+{
+    const hx_dev_caps *c = hx_dev_get_caps(d);
+    bool units = !strcmp(c->kind, "vulkan") && c->precision;
+    return units ? hx_places_of(d, c->precision, (uint32_t[4]){ 0 }) : HX_OK;
+}
+
 hx_result hx_plan_new(const hx_tape *t, hx_dev *dev, hx_plan **out)
 {
     *out = NULL;
@@ -637,7 +656,8 @@ hx_result hx_plan_new(const hx_tape *t, hx_dev *dev, hx_plan **out)
     }
     *p = (hx_plan){ .tape = t, .arena = a, .dev = dev, .block_bytes = block_limit(dev) };
     work w = { .t = t, .p = p };
-    hx_result r = plan(&w);
+    hx_result r = know_places(dev);
+    r = r ? r : plan(&w);
     if (r)
         hx_plan_free(&p);
     *out = p;

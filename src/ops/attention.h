@@ -40,6 +40,9 @@ const char *attn_wrong_past(const int64_t *dim, const void *attrs);  // no query
 // number)? Software Vulkan ends an invocation in silence after 65,535 rounds of its loops.
 bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
                int64_t most);
+// Is a head at most 64 wide, does some query see 1024 keys or more, and do the queries make at least
+// `tiles` tiles of 256?
+bool attn_long(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t tiles);
 extern const hx_field attn_fields[];
 extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_full, hx_op_attn_slots;
 extern const hx_op hx_op_attn_delta;
@@ -82,18 +85,42 @@ extern const hx_op hx_op_rotary;
 // keys of a tile, and invocations along keys and along queries; wider heads have smaller tiles, so
 // that each fits 32 KiB of shared memory, or 48 KiB. Lanes (attn_lanes.glsl): head width and tokens
 // of a lane. OWN is the number of rows that a workgroup has.
+#define ATTN_GRID(OWN) "N/axial/" #OWN "*axial*heads*B"
+#define ATTN_KEY_GRID(OWN) "M/axial/" #OWN "*axial*heads/share*B"
 #define ATTN_ROW(OP, NEEDS, OWN, SPEC, FITS)                                                     \
-    { .name = OP, .needs = NEEDS, .grid = "N/axial/" #OWN "*axial*heads*B",                      \
-      .spec = "D/heads, " SPEC, .fits = FITS }
+    { .name = OP, .needs = NEEDS, .grid = ATTN_GRID(OWN), .spec = "D/heads, " SPEC, .fits = FITS }
 #define ATTN_KEY_ROW(OP, NEEDS, OWN, SPEC, FITS)                                                 \
-    { .name = OP, .needs = NEEDS, .grid = "M/axial/" #OWN "*axial*heads/share*B",                \
-      .spec = "D/heads, " SPEC, .fits = FITS }
+    { .name = OP, .needs = NEEDS, .grid = ATTN_KEY_GRID(OWN), .spec = "D/heads, " SPEC,          \
+      .fits = FITS }
 #define ATTN_GPU (HX_CAP_GPU | HX_CAP_SHARED48)
+// The same on matrix units (attn_coop.glsl), for both types. Spec: subgroups, head width,
+// subgroups, own rows, rows met at a time. IN: arguments that are rounded to 16 bits; OUTS: outputs
+// that are sums of numbers rounded so on the way; PLACES: see hx_row.
+#define ATTN_MATRIX(ROW, OP, NEEDS, OWN, SPEC, FITS, IN, OUTS, PLACES)                           \
+    ATTN_MATRIX_ROW(ROW, OP ".coop_fp16", HX_CAP_COOPMAT | NEEDS, OWN, SPEC, FITS, HX_FP16, IN,  \
+                    OUTS, PLACES),                                                               \
+    ATTN_MATRIX_ROW(ROW, OP ".coop_bf16", HX_CAP_COOPMAT_BF | NEEDS, OWN, SPEC, FITS, HX_BF16,   \
+                    IN, OUTS, PLACES)
+#define ATTN_MATRIX_ROW(ROW, OP, NEEDS, OWN, SPEC, FITS, TYPE, IN, OUTS, PLACES)                 \
+    { .name = OP, .needs = NEEDS | HX_CAP_SUBGROUP, .grid = ROW(OWN), .spec = SPEC,              \
+      .fits = FITS, .precision = TYPE, .rounds = IN, .rough = OUTS, .places = PLACES }
 #define ATTN_FITS(NAME, ROW, K, MOST)                                                            \
     static bool NAME##_##ROW(const int64_t *dim, const void *attrs)                              \
     {                                                                                            \
         return attn_fits(&NAME##_rule, dim, attrs, K, MOST);                                     \
     }
+// Measured on an H200, heads of 64: more own rows mean fewer loads of what they meet, fewer mean
+// more workgroups at once.
+#define ATTN_MATRICES(GRID, OP, NAME, IN, OUTS)                                                  \
+    ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 16", NAME##_coop_128, IN, OUTS, 1),         \
+    ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 32", NAME##_coop, IN, OUTS, 1),             \
+    ATTN_MATRIX(GRID, OP, ATTN_GPU, 64, "4, D/heads, 4, 64, 32", NAME##_coop_128, IN, OUTS, 1)
+#define ATTN_MANY_ROWS(OP, NAME)                                                                 \
+    ATTN_MATRIX(ATTN_GRID, OP, ATTN_GPU | HX_CAP_WIDE, 256, "16, D/heads, 16, 256, 32",          \
+                NAME##_many, 7, 16, 2)
+#define ATTN_MANY_KEYS(OP, NAME)                                                                 \
+    ATTN_MATRIX(ATTN_KEY_GRID, OP, ATTN_GPU, 128, "8, D/heads, 8, 128, 64", NAME##_long, 15,     \
+                384, 1)
 #define ATTN_LANES(ROW, OP, NAME)                                                                \
     ROW(OP, HX_CAP_LANES, 8, "1", NAME##_lanes),                                                 \
     ROW(OP, HX_CAP_LANES, 16, "2", NAME##_lanes_64)
@@ -107,6 +134,16 @@ extern const hx_op hx_op_rotary;
     ATTN_FITS(NAME, small_64, 64, 32000)                                                         \
     ATTN_FITS(NAME, gpu_64, 64, 0)                                                               \
     ATTN_FITS(NAME, gpu_128, 128, 0)                                                             \
+    ATTN_FITS(NAME, coop, 64, 0)                                                                 \
+    static bool NAME##_long(const int64_t *dim, const void *attrs)                               \
+    {                                                                                            \
+        return attn_long(&NAME##_rule, dim, attrs, 0);                                           \
+    }                                                                                            \
+    static bool NAME##_many(const int64_t *dim, const void *attrs)                               \
+    {                                                                                            \
+        return attn_long(&NAME##_rule, dim, attrs, 264);                                         \
+    }                                                                                            \
+    ATTN_FITS(NAME, coop_128, 128, 0)                                                            \
     ATTN_FITS(NAME, lanes, 128, 60000)                                                           \
     ATTN_FITS(NAME, lanes_64, 64, 60000)                                                         \
     static void NAME##_ref(const hx_ref *r) { attn_ref(&NAME##_rule, r); }                       \
@@ -132,6 +169,7 @@ extern const hx_op hx_op_rotary;
             ATTN_ROW("attn_" #NAME "_dq", HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),        \
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 16, 8, 8", NAME##_gpu_128),         \
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),          \
+            ATTN_MATRICES(ATTN_GRID, "attn_" #NAME "_dq", NAME, 15, 128),                        \
             ATTN_LANES(ATTN_ROW, "attn_" #NAME "_dq" ".lanes", NAME) });                         \
     HX_OP(attn_##NAME##_dkv,                                                                     \
         .math = "dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, "           \
@@ -150,6 +188,8 @@ extern const hx_op hx_op_rotary;
             ATTN_KEY_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 32, "16, 32, 8, 4", NAME##_gpu_64),   \
             ATTN_KEY_ROW("attn_" #NAME "_dkv", ATTN_GPU, 16, "16, 16, 8, 8", NAME##_gpu_128),    \
             ATTN_KEY_ROW("attn_" #NAME "_dkv", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),     \
+            ATTN_MATRICES(ATTN_KEY_GRID, "attn_" #NAME "_dkv", NAME, 15, 384),                   \
+            ATTN_MANY_KEYS("attn_" #NAME "_dkv", NAME),                                          \
             ATTN_LANES(ATTN_KEY_ROW, "attn_" #NAME "_dkv" ".lanes", NAME) });                    \
     static void NAME##_vjp(const hx_node *n, hx_t *d)                                            \
     {                                                                                            \
@@ -172,4 +212,6 @@ extern const hx_op hx_op_rotary;
             ATTN_ROW("attn_" #NAME, HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),              \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_128),               \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", NAME##_gpu_64),               \
+            ATTN_MATRICES(ATTN_GRID, "attn_" #NAME, NAME, 7, 16),                                \
+            ATTN_MANY_ROWS("attn_" #NAME, NAME),                                                 \
             ATTN_LANES(ATTN_ROW, "attn_" #NAME ".lanes", NAME) })

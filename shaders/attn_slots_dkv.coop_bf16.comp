@@ -1,0 +1,5 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "attn_bf16.glsl"
+#include "mask_slots.glsl"
+#include "attention_dkv.coop.glsl"
