@@ -169,6 +169,27 @@ START_TEST(states_of_another_run)
 }
 END_TEST
 
+// What was carried is of other places in the text when the streams change: rows begin anew.
+START_TEST(other_streams_begin_anew)
+{
+    make_text();
+    hx_dev *dev = open_dev("host", 2);
+    static const char *const sets[] = { NULL, "run.seed=77", "data.separator=e" };
+    for (int i = 0; i < HX_COUNT(sets); i++) {
+        const char *name = hx_sprintf(arena, "run%d", i);
+        seen s = { .stop_at = 4 };
+        ck_assert_int_eq(train_in(name, stream_conf(NULL, HX_OK), dev, &s), HX_E_STOPPED);
+        s = (seen){ 0 };
+        ck_ok(train_in(name, stream_conf(sets[i], HX_OK), dev, &s));
+        hx_ckpt_state state;
+        ck_ok(hx_ckpt_state_read(hx_sprintf(arena, "%s/%s/ckpt/step-00000012", scratch, name),
+                                 &state));
+        ck_assert_int_eq(state.walk, sets[i] ? 4 : 0);
+    }
+    hx_dev_close(&dev);
+}
+END_TEST
+
 // Every prediction of every document is evaluated once, whatever the number of rows; with one row no
 // document is cut, and what the model remembers counts.
 START_TEST(evaluation_walks_the_whole_text)
@@ -219,7 +240,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = { every_token_once, rows_walk_on, separators_end_documents,
-        resumed_with_the_same_bits, states_of_another_run, evaluation_walks_the_whole_text,
-        what_cannot_be_streamed };
+        resumed_with_the_same_bits, states_of_another_run, other_streams_begin_anew,
+        evaluation_walks_the_whole_text, what_cannot_be_streamed };
     return run_suite("stream", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -24,7 +24,8 @@
     X(double,  norm_var)                                                                       \
     X(double,  norm_before) /* of the step before the last, of the last: not in them yet; */   \
     X(double,  norm_last)   /* 0: there is none */                                      \
-    X(int64_t, walk)        /* step from which on rows have walked through their stream */
+    X(int64_t, walk)        /* step from which on rows have walked through their stream */     \
+    X(int64_t, stream)      /* hx_stream_mark of that stream; 0: not known */
 typedef struct hx_ckpt_state {
 #define X(type, name) type name;
     HX_CKPT_STATE(X)

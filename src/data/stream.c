@@ -3,6 +3,7 @@
 
 #include <Random123/philox.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { FIRST_ROOM = 64 };
 
@@ -127,6 +128,14 @@ void hx_stream_free(hx_stream **s)
 }
 
 int64_t hx_stream_pieces(const hx_stream *s) { return s->first[s->n]; }
+
+int64_t hx_stream_mark(const hx_stream *s)
+{
+    int64_t head[] = { s->seq_len, s->rows, s->start, s->n };
+    uint64_t h = XXH3_64bits(head, sizeof head);
+    h = XXH3_64bits_withSeed(s->size, sizeof *s->size * (size_t)s->n, h);
+    return (int64_t)hx_max(h >> 11, 1);
+}
 
 // row * all / rows without overflow
 static int64_t first_of(const hx_stream *s, int64_t row)

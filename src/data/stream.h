@@ -21,6 +21,9 @@ hx_result hx_stream_new(const hx_text *t, hx_span span, const char *separator, i
                         int64_t rows, uint64_t seed, hx_stream **out);     // yours
 void      hx_stream_free(hx_stream **s);   // accepts NULL, writes NULL
 int64_t   hx_stream_pieces(const hx_stream *s);
+// Tells streams apart whose rows are elsewhere at the same step: 1 to 2^53 - 1, of the lengths of
+// documents and pieces, the rows and where row 0 begins.
+int64_t   hx_stream_mark(const hx_stream *s);
 
 // What row r reads in step `step` (from 0) of a walk that began at step `from`: a pure function of
 // these. age: how many tokens of its document the row has been through, 0 at the document's beginning

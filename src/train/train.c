@@ -302,15 +302,22 @@ static hx_result save_now(hx_trainer *t)
     return HX_OK;
 }
 
-// A run that has not carried states until now begins to: its rows are at the start of a walk.
+// A run that has not carried states until now begins to: its rows are at the start of a walk. So are
+// they where text, seed or lengths have changed: what was carried is of other places.
 static hx_result load_states(hx_trainer *t, const char *dir)
 {
     bool there = true;
+    int64_t before = t->state.stream;
     hx_arena *a = hx_engine_state_bytes(t->rig.engine) ? hx_arena_new() : NULL;
     hx_result r = a ? hx_states_load(a, t->rig.engine, dir, &there) : HX_OK;
-    hx_arena_free(&a);
-    if (!there)
+    t->state.stream = t->feed.train ? hx_stream_mark(t->feed.train) : 0;
+    bool elsewhere = a && there && before && before != t->state.stream;
+    if (elsewhere)
+        hx_say(t, HX_EVENT_WARN, "step %lld  documents, run.seed or train.seq_len are not those of the "
+            "checkpoint: the streams begin anew", (long long)t->state.step);
+    if (!there || elsewhere)
         t->state.walk = t->state.step;
+    hx_arena_free(&a);
     return r;
 }
 
@@ -375,7 +382,8 @@ static hx_result begin(hx_trainer *t)
         t->ended = patience_is_over(t);
         hx_say(t, HX_EVENT_NOTE, "step %lld  resumed from %s", (long long)t->state.step, dir);
     } else {
-        t->state = (hx_ckpt_state){ .seed = t->c->run.seed };
+        t->state = (hx_ckpt_state){ .seed = t->c->run.seed,
+            .stream = t->feed.train ? hx_stream_mark(t->feed.train) : 0 };
         HX_TRY(hx_run_rewind(t->p->run, -1));
         HX_TRY(hx_engine_init(t->rig.engine, (uint64_t)t->c->run.seed));
         if (*t->c->train.init)
