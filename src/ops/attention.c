@@ -54,15 +54,13 @@ bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int
     return (hi - lo) * a->share <= most;
 }
 
-bool attn_long(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t tiles)
+bool attn_long(const attn_rule *rule, const int64_t *dim, const void *attrs)
 {
     const attn_attrs *a = attrs;
-    int64_t n = hx_ceil_div(dim[ATTN_M], a->axial), own = hx_ceil_div(dim[ATTN_N], a->axial), lo, hi;
-    if (dim[ATTN_D] / a->heads > 64 ||
-        dim[ATTN_B] * a->heads * a->axial * hx_ceil_div(own, 256) < tiles)
-        return false;
-    rule->keys(n - 1, n - own, n, a, &lo, &hi);
-    return hi - lo >= 1024;
+    int64_t n = hx_ceil_div(dim[ATTN_M], a->axial), first = n - hx_ceil_div(dim[ATTN_N], a->axial);
+    int64_t lo, hi;
+    rule->keys(n - 1, first, n, a, &lo, &hi);
+    return dim[ATTN_D] / a->heads <= 64 && hi - lo >= 1024;
 }
 
 // widths: D of queries, E of keys; K of a head

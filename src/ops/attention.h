@@ -40,9 +40,8 @@ const char *attn_wrong_past(const int64_t *dim, const void *attrs);  // no query
 // number)? Software Vulkan ends an invocation in silence after 65,535 rounds of its loops.
 bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
                int64_t most);
-// Is a head at most 64 wide, does some query see 1024 keys or more, and do the queries make at least
-// `tiles` tiles of 256?
-bool attn_long(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t tiles);
+// Is a head at most 64 wide, and does some query see 1024 keys or more?
+bool attn_long(const attn_rule *rule, const int64_t *dim, const void *attrs);
 extern const hx_field attn_fields[];
 extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_full, hx_op_attn_slots;
 extern const hx_op hx_op_attn_delta;
@@ -115,9 +114,6 @@ extern const hx_op hx_op_rotary;
     ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 16", NAME##_coop_128, IN, OUTS, 1),         \
     ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 32", NAME##_coop, IN, OUTS, 1),             \
     ATTN_MATRIX(GRID, OP, ATTN_GPU, 64, "4, D/heads, 4, 64, 32", NAME##_coop_128, IN, OUTS, 1)
-#define ATTN_MANY_ROWS(OP, NAME)                                                                 \
-    ATTN_MATRIX(ATTN_GRID, OP, ATTN_GPU | HX_CAP_WIDE, 256, "16, D/heads, 16, 256, 32",          \
-                NAME##_many, 7, 16, 2)
 #define ATTN_MANY_KEYS(OP, NAME)                                                                 \
     ATTN_MATRIX(ATTN_KEY_GRID, OP, ATTN_GPU, 128, "8, D/heads, 8, 128, 64", NAME##_long, 15,     \
                 384, 1)
@@ -137,11 +133,7 @@ extern const hx_op hx_op_rotary;
     ATTN_FITS(NAME, coop, 64, 0)                                                                 \
     static bool NAME##_long(const int64_t *dim, const void *attrs)                               \
     {                                                                                            \
-        return attn_long(&NAME##_rule, dim, attrs, 0);                                           \
-    }                                                                                            \
-    static bool NAME##_many(const int64_t *dim, const void *attrs)                               \
-    {                                                                                            \
-        return attn_long(&NAME##_rule, dim, attrs, 264);                                         \
+        return attn_long(&NAME##_rule, dim, attrs);                                              \
     }                                                                                            \
     ATTN_FITS(NAME, coop_128, 128, 0)                                                            \
     ATTN_FITS(NAME, lanes, 128, 60000)                                                           \
@@ -213,5 +205,4 @@ extern const hx_op hx_op_rotary;
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_128),               \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", NAME##_gpu_64),               \
             ATTN_MATRICES(ATTN_GRID, "attn_" #NAME, NAME, 7, 16),                                \
-            ATTN_MANY_ROWS("attn_" #NAME, NAME),                                                 \
             ATTN_LANES(ATTN_ROW, "attn_" #NAME ".lanes", NAME) })
