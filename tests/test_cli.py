@@ -124,6 +124,20 @@ class Cli(unittest.TestCase):
         self.fails(2, 'nothing_like_it', 'check', 'nothing_like_it', '--device', 'host')
         self.fails(2, '--split', 'eval', 'x', '--split')
 
+    def test_untrained(self):
+        self.put('br.json', json.dumps({
+            'model': {'arch': 'block_recurrent', 'num_tokens': 128, 'dim': 16, 'depth': 2, 'dim_head': 8, 'heads': 2,
+                      'max_seq_len': 32, 'block_width': 16, 'use_compressed_mem': True},
+            'data': {'train': ['text.txt']}}))
+        said = lambda *more: [w for w in ('writes the states gets no', 'mem_manager') if w in self.ok(
+            'plan', 'br.json', *[a for m in more for a in ('--set', 'model.' + m)]).stderr.decode()]
+        short = 'max_seq_len=16'
+        self.assertEqual(said(), [])
+        self.assertEqual(said(short), ['writes the states gets no', 'mem_manager'])
+        self.assertEqual(said(short, 'recurrent_layers=[]'), ['mem_manager'])
+        self.assertEqual(said(short, 'use_compressed_mem=false'), ['writes the states gets no'])
+        self.assertEqual(said(short, 'live_states=true', 'live_memories=true'), [])
+
     def test_help(self):
         names = [l.split()[0] for l in self.ok('--help').stdout.decode().splitlines() if l.startswith('  ')]
         # one command for every file of src/cli that has one

@@ -121,6 +121,9 @@ hx_result hx_block_recurrent_check(void *conf)
     if (k->C && k->max_seq_len == k->block_width && !k->live_states)
         hx_log(HX_LOG_WARN, "max_seq_len is block_width %d: what writes the states gets no gradient "
             "within a segment; a max_seq_len of two blocks or more trains it", k->block_width);
+    if (k->use_compressed_mem && k->max_seq_len == k->block_width && !k->live_memories)
+        hx_log(HX_LOG_WARN, "max_seq_len is block_width %d: what packs the memories (mem_manager) gets no "
+            "gradient; a max_seq_len of two blocks or more trains it", k->block_width);
     return HX_OK;
 }
 
