@@ -23,6 +23,12 @@ validated() {
 }
 single validation validated
 
+# every Vulkan call of a short training and a short check fails in turn, with every code
+all_faults() {
+    HTXVK_ALL_FAULTS=1 tests/test_vk_faults.py build/htxvk build/tests Faults
+}
+single vulkan-faults all_faults
+
 # another compiler, any warning an error
 clang_lane() {
     CC=clang build build-clang -Dwerror=true --

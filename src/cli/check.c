@@ -146,7 +146,7 @@ static hx_result check_case(const work *w, hx_lab *l, const hx_op *op, const hx_
     hx_opreport r = {0};
     int rows = 0;
     hx_result res = hx_lab_check_rows(l, op, s, seed, &r, &rows);
-    if (res == HX_E_NOMEM || res == HX_E_LOST)
+    if (res == HX_E_NOMEM || res == HX_E_LOST || res == HX_E_NODEVICE)
         return res;
     if (res)
         note_failure(w, l, op, *s, seed, res, t);
