@@ -2,6 +2,7 @@
 #include "io.h"
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <xxhash.h>
 
@@ -145,6 +146,12 @@ static hx_result write_failed(const hx_writer *w, const char *what)
 
 hx_result hx_writer_open(hx_writer *w, const char *path, unsigned flags, int64_t size)
 {
+    // a device or a pipe would give way to the file that is renamed into its place
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
+        *w = (hx_writer){ .fd = -1 };
+        return hx_fail(HX_E_IO, "cannot write '%s': it is there and no regular file [E-IO]", path);
+    }
     *w = (hx_writer){
         .fd = -1, .path = strdup(path), .hash = XXH3_createState(), .buf = malloc(CHUNK)
     };

@@ -41,6 +41,10 @@ START_TEST(writing)
     // a link in the place of the file is replaced, what it points to is not touched
     put("target", "old", 3);
     ck_assert_int_eq(symlink("target", at("link")), 0);
+    ck_assert_int_eq(mkfifo(at("pipe"), 0600), 0);
+    ck_assert_int_eq(hx_file_write(at("pipe"), "x", 1), HX_E_IO);
+    struct stat pipe;
+    ck_assert(!lstat(at("pipe"), &pipe) && S_ISFIFO(pipe.st_mode));
     put("link", "new", 3);
     ck_ok(hx_file_read(at("target"), 9, HX_FILE_NOFOLLOW, &b));
     ck_assert_str_eq((char *)b.data, "old");
