@@ -23,7 +23,8 @@ void main()
     barrier();
     sum = 0;
     for (uint k = 0; k < 64; k++) sum += part[k];
-    float less = top + log(sum);
+    // the largest first: what is left of z beside it may be small
+    float less = log(sum);
     if (mine && HAS(1)) less -= c[c_o + r * c_s];
-    if (mine) for (uint v = me; v < V; v += 64) y[y_o + r * y_s + v] = z[at + v] - less;
+    if (mine) for (uint v = me; v < V; v += 64) y[y_o + r * y_s + v] = (z[at + v] - top) - less;
 }
