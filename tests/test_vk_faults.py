@@ -55,8 +55,11 @@ def judge(names, i, code, run, clean):
         if not (spared(names, i) or again or smaller):
             return 'nobody noticed'
         return 'other weights' if run.weights != clean.weights else None
-    if run.rc != CODES[code]:
-        return f'exit code {run.rc}, not {CODES[code]}: {errors}'
+    # with a driver's file named, loaders say this when they cannot read it: instance.c
+    file = names[i] == 'vkCreateInstance' and code == 'OUT_OF_HOST_MEMORY'
+    right = 4 if file else CODES[code]
+    if run.rc != right:
+        return f'exit code {run.rc}, not {right}: {errors}'
     if len(errors) != 1 or not re.search(r'\[E-[A-Z0-9-]+\]', errors[0]):
         return f'not one clear message: {run.err!r}'
     return None

@@ -55,6 +55,9 @@ static hx_result wait_for(hx_vk *d, uint64_t ticket, uint64_t timeout_ns)
         return hx_fail(HX_E_LOST, "%s: still busy after %.1f s: given up; it may hang "
             "[E-VK-TIMEOUT]", d->gpu.caps.name, (double)timeout_ns * 1e-9);
     }
+    // the caller frees what the work uses, so it must be over even if this cannot be told
+    if (r && r != VK_ERROR_DEVICE_LOST)
+        d->fn.vkDeviceWaitIdle(d->dev);
     return r ? hx_vk_fail(d, r, "waiting for work") : HX_OK;
 }
 
