@@ -185,6 +185,15 @@ class Faults(Layer):
     def test_check(self):
         self.every(self.CHECK)
 
+    def test_recovery(self):
+        _, clean = self.calls(self.TRAIN)
+        for call in 'vkQueueSubmit:1', 'vkQueueSubmit:2', 'vkWaitSemaphores:2':
+            with self.subTest(call=call):
+                run = self.htxvk(*self.TRAIN, HTXVK_LAYER_FAULT=call + ':DEVICE_LOST')
+                self.assertEqual(run.rc, 0, run.err)
+                self.assertIn('going on from the last checkpoint', run.err)
+                self.assertEqual(run.weights, clean.weights)
+
     def test_control(self):
         """A swallowed fault, a crash, a wrong code and a silent end must be noticed."""
         names, clean = self.calls(self.TRAIN)
