@@ -48,6 +48,16 @@ static const hx_cmd *find_command(const char *name)
     return NULL;
 }
 
+// An earlier write may have failed, whose reason is gone by now.
+static hx_result flushed(void)
+{
+    errno = 0;
+    if (!fflush(stdout) && !ferror(stdout))
+        return HX_OK;
+    return hx_fail(HX_E_IO, "standard output: %s [E-IO-WRITE]",
+                   errno ? strerror(errno) : "not all could be written");
+}
+
 static hx_result run_command(const hx_cmd *cmd, int argc, char **argv)
 {
     hx_cli c = { .arena = hx_arena_new() };
@@ -62,8 +72,7 @@ static hx_result run_command(const hx_cmd *cmd, int argc, char **argv)
         r = cmd->run(&c);
     hx_log_to(NULL, NULL);
     // a full disk behind stdout is a failure, too
-    if (!r && (fflush(stdout) || ferror(stdout)))
-        r = hx_fail(HX_E_IO, "standard output: %s [E-IO-WRITE]", strerror(errno));
+    r = r ? r : flushed();
     hx_arena_free(&c.arena);
     return r;
 }
@@ -73,7 +82,7 @@ static hx_result dispatch(int argc, char **argv)
     const char *verb = argc > 1 ? argv[1] : "";
     if (!strcmp(verb, "--version") || !strcmp(verb, "version")) {
         puts("htxvk " HX_VERSION);
-        return HX_OK;
+        return flushed();
     }
     bool help = !strcmp(verb, "help"), about = !strcmp(verb, "--help") || !strcmp(verb, "-h");
     if (about || (help && argc == 2)) {

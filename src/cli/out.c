@@ -2,9 +2,12 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../runtime/file.h"
 #include "../core/op.h"
 #include "cli.h"
 
@@ -43,6 +46,22 @@ hx_result hx_cli_close(hx_dev **d, hx_result r)
                    (long long)messages);
 }
 
+// To a device or a pipe as it is; a file appears whole.
+static hx_result write_text(const char *path, const char *text)
+{
+    struct stat st;
+    if (stat(path, &st) || S_ISREG(st.st_mode))
+        return hx_file_write(path, text, (int64_t)strlen(text));
+    FILE *f = fopen(path, "w");
+    bool wrong = !f || fputs(text, f) == EOF;
+    int why = errno;
+    if (f && fclose(f) && !wrong) {
+        why = errno;
+        wrong = true;
+    }
+    return wrong ? hx_fail(HX_E_IO, "%s: %s [E-IO-WRITE]", path, strerror(why)) : HX_OK;
+}
+
 hx_result hx_cli_json(const json_t *j, const char *path)
 {
     size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(9);
@@ -53,15 +72,12 @@ hx_result hx_cli_json(const json_t *j, const char *path)
             return hx_fail(HX_E_IO, "standard output: %s [E-IO-WRITE]", strerror(errno));
         return HX_OK;
     }
-    // beside the file, then renamed: nobody sees half of it
-    char part[4096];
-    snprintf(part, sizeof part, "%s.part", path);
-    if (json_dump_file(j, part, flags) || rename(part, path)) {
-        int why = errno;
-        unlink(part);
-        return hx_fail(HX_E_IO, "%s: %s [E-IO-WRITE]", path, strerror(why));
-    }
-    return HX_OK;
+    char *text = json_dumps(j, flags);
+    if (!text)
+        return hx_fail(HX_E_NOMEM, "no memory for what %s is to hold [E-NOMEM]", path);
+    hx_result r = write_text(path, text);
+    free(text);
+    return r;
 }
 
 const char *hx_cli_bytes(hx_arena *a, double bytes)

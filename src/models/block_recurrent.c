@@ -591,4 +591,11 @@ HX_MODEL(block_recurrent,
     .title = "BlockRecurrentTransformer", .source = "block-recurrent-transformer-pytorch 0.4.4",
     .fields = hx_block_recurrent_fields, .conf_size = sizeof(block_recurrent_conf),
     .check = hx_block_recurrent_check, .declare = hx_block_recurrent_declare, .build = build,
-    .size = hx_block_recurrent_size);
+    .size = hx_block_recurrent_size,
+    .samples = "num_tokens=29 dim=20 depth=2 dim_head=8 heads=2 max_seq_len=12 block_width=6 B=2 N=25; "
+               "num_tokens=29 dim=16 depth=3 dim_head=8 heads=2 max_seq_len=8 block_width=8 "
+               "num_state_vectors=[5] recurrent_layers=[2,3] read_recurrent_layers=[1,3] live_states=true "
+               "all_layers_qk_rmsnorm=true B=2 N=25; "
+               "num_tokens=29 dim=16 depth=2 dim_head=8 heads=2 max_seq_len=8 block_width=4 "
+               "use_compressed_mem=true compressed_mem_factor=2 live_memories=true state_gate=lstm "
+               "ignore_index=3 B=1 N=33");

@@ -230,6 +230,18 @@ static hx_result check_stream(const hx_conf *root, const hx_run_conf *c)
                         (long long)L, (long long)(hx_ceil_div(c->train.seq_len, L) * L));
 }
 
+// What the kernels of one micro-batch can count (embedding_bwd, valid_mean).
+static hx_result check_tokens(const hx_run_conf *c)
+{
+    enum { MOST = 400000 };
+    int64_t tokens;
+    if (hx_mul(c->train.batch, c->train.seq_len, &tokens) && tokens <= MOST)
+        return HX_OK;
+    return hx_fail(HX_E_SHAPE, "train.batch %d x train.seq_len %d is more than the %d tokens that a "
+        "micro-batch may have; choose a smaller train.batch and a larger train.accumulate [E-SIZE]",
+        c->train.batch, c->train.seq_len, MOST);
+}
+
 static hx_result check(const hx_conf *root, hx_run_conf *c)
 {
     static const char *const precisions[] = { "auto", "fp32", "bf16", "fp16", NULL };
@@ -256,6 +268,7 @@ static hx_result check(const hx_conf *root, hx_run_conf *c)
             root, "train.seq_len must be given: the model names no length [E-CONF-MISSING]");
     c->train.seq_len = c->train.seq_len ? c->train.seq_len : (int32_t)len;
     c->data.streams = !strcmp(c->data.order, "stream");
+    HX_TRY(check_tokens(c));
     return check_stream(root, c);
 }
 
