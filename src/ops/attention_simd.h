@@ -35,11 +35,13 @@ INLINE void SIMD(product_rows)(int R, int64_t N, const float *a, int64_t am, int
 static void SIMD(product)(int64_t M, int64_t N, const float *a, int64_t am, int64_t an,
                            int64_t ahead, const vec *b, vec *c, bool add)
 {
-    int64_t m = 0;
-    if (an != 1 && ahead)
-        for (int64_t n = 0; n < N; n++)
-            for (int64_t k = 0; k < M; k += LINE) __builtin_prefetch(a + n*an + k + ahead, 0, 2);
-    for (; m + 8 <= M; m += 8) SIMD(product_rows)(8, N, a + m*am, am, an, ahead, b, c + m, add);
+    int64_t m = 0, at = 0;
+    for (; m + 8 <= M; m += 8) {
+        // whole rows where they are not walked along, a share with every 8 results
+        for (int64_t end = an != 1 && ahead ? (m + 8) * N / M : 0; at < end; at++)
+            for (int64_t k = 0; k < M; k += LINE) __builtin_prefetch(a + at*an + k + ahead, 0, 2);
+        SIMD(product_rows)(8, N, a + m*am, am, an, ahead, b, c + m, add);
+    }
     for (; m + 4 <= M; m += 4) SIMD(product_rows)(4, N, a + m*am, am, an, ahead, b, c + m, add);
     for (; m < M; m++) SIMD(product_rows)(1, N, a + m*am, am, an, ahead, b, c + m, add);
 }
