@@ -10,6 +10,7 @@
 // keys and values of all blocks lie one below the other and nothing is copied to be remembered.
 #include "block_recurrent.h"
 #include "head.h"
+#include "parts.h"
 #include "../ops/t.h"
 #include <math.h>
 #include <string.h>
@@ -39,7 +40,6 @@ typedef struct run {
     table     tables[MAX_TABLES];
     int       n_table;
 } run;
-#define P(p) hx_use(r->g, p)
 
 static hx_t linear(hx_t x, hx_t w) { return t_linear(x, w, HX_NONE, HX_ACT_NONE, HX_NONE); }
 static hx_t rows3(hx_t x) { return hx_reshape(x, 3, (int64_t[]){ 1, hx_rows(x), hx_dim(x, -1) }); }

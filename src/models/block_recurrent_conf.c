@@ -1,6 +1,7 @@
 // block_recurrent_conf.c - arguments of the block-recurrent model, their rules, and its parameters.
 #include "../../runtime/log.h"
 #include "block_recurrent.h"
+#include "parts.h"
 #include <math.h>
 #include <string.h>
 
@@ -128,13 +129,6 @@ hx_result hx_block_recurrent_check(void *conf)
 }
 
 // ---- parameters --------------------------------------------------------------------------
-
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-// torch's defaults for linear and convolution layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
-#define LINEAR(fan_in) HX_INIT_UNIFORM, 1 / sqrt((double)(fan_in))
-#define NORMAL(sigma) HX_INIT_NORMAL, sigma
-#define ONES HX_INIT_CONST, 1
 
 static scales declare_scales(hx_params *ps, int dh, const char *at)
 {

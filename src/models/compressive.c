@@ -13,8 +13,8 @@
 // reconstructs, which ends their training; here only the reconstruction does not reach them.
 #include "../../runtime/log.h"
 #include "head.h"
+#include "parts.h"
 #include "../ops/t.h"
-#include <math.h>
 #include <string.h>
 
 enum { MAX_DEPTH = 256, FF_MULT = 4, MOGRIFY_ROUNDS = 5 };
@@ -118,40 +118,10 @@ static hx_result check(void *conf)
 
 // ---- parameters --------------------------------------------------------------------------
 
-typedef struct { hx_p w, b; } linear;
 // around a sublayer: its norm, and the GRU where there is one
-typedef struct { linear norm, in, past, q[2], r[2]; } around;
-typedef struct { around at, ff; linear conv, out, w1, w2; hx_p q, kv; } layer;
-typedef struct { hx_p pos, E; linear widen, narrow, logits; layer *layer; } compressive;
-
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-// torch's default for a linear layer: U(-1/sqrt(inputs), 1/sqrt(inputs))
-#define LINEAR(inputs) HX_INIT_UNIFORM, 1 / sqrt((double)(inputs))
-
-static linear declare_linear(hx_params *ps, const char *at, int64_t out, int64_t in)
-{
-    linear p;
-    p.w = hx_param_add(ps, LINEAR(in), SHAPE(out, in), "%s.weight", at);
-    p.b = hx_param_add(ps, LINEAR(in), SHAPE(out), "%s.bias", at);
-    return p;
-}
-
-static const char *path(hx_params *ps, const char *at, const char *name)
-{
-    const char *p = hx_sprintf(ps->arena, "%s.%s", at, name);
-    if (!p)
-        ps->err = HX_E_NOMEM;
-    return p ? p : name;
-}
-
-static linear declare_norm(hx_params *ps, const char *at, int64_t D)
-{
-    linear p;
-    p.w = hx_param_add(ps, HX_INIT_CONST, 1, SHAPE(D), "%s.fn.norm.weight", at);
-    p.b = hx_param_add(ps, HX_INIT_CONST, 0, SHAPE(D), "%s.fn.norm.bias", at);
-    return p;
-}
+typedef struct { pair norm, in, past, q[2], r[2]; } around;
+typedef struct { around at, ff; pair conv, out, w1, w2; hx_p q, kv; } layer;
+typedef struct { hx_p pos, E; pair widen, narrow, logits; layer *layer; } compressive;
 
 // What comes behind a sublayer's own parameters in the reference's order.
 static void declare_gru(const compressive_conf *k, hx_params *ps, const char *at, around *p)
@@ -159,46 +129,46 @@ static void declare_gru(const compressive_conf *k, hx_params *ps, const char *at
     int64_t D = k->dim, low = D / 4;
     if (!k->gru_gated_residual)
         return;
-    p->in.w = hx_param_add(ps, LINEAR(D), SHAPE(3 * D, D), "%s.gru.weight_ih", at);
-    p->past.w = hx_param_add(ps, LINEAR(D), SHAPE(3 * D, D), "%s.gru.weight_hh", at);
-    p->in.b = hx_param_add(ps, LINEAR(D), SHAPE(3 * D), "%s.gru.bias_ih", at);
-    p->past.b = hx_param_add(ps, LINEAR(D), SHAPE(3 * D), "%s.gru.bias_hh", at);
+    p->in.w = hx_param_add(ps, LINEAR(D), SHAPE(3 * D, D), "%sgru.weight_ih", at);
+    p->past.w = hx_param_add(ps, LINEAR(D), SHAPE(3 * D, D), "%sgru.weight_hh", at);
+    p->in.b = hx_param_add(ps, LINEAR(D), SHAPE(3 * D), "%sgru.bias_ih", at);
+    p->past.b = hx_param_add(ps, LINEAR(D), SHAPE(3 * D), "%sgru.bias_hh", at);
     if (!k->mogrify_gru)
         return;
-    p->q[0] = declare_linear(ps, path(ps, at, "mogrify.Q.0.0"), low, D);
-    p->q[1] = declare_linear(ps, path(ps, at, "mogrify.Q.0.1"), D, low);
-    p->r[0] = declare_linear(ps, path(ps, at, "mogrify.R.0.0"), low, D);
-    p->r[1] = declare_linear(ps, path(ps, at, "mogrify.R.0.1"), D, low);
+    p->q[0] = declare_linear(ps, at, "mogrify.Q.0.0", low, D);
+    p->q[1] = declare_linear(ps, at, "mogrify.Q.0.1", D, low);
+    p->r[0] = declare_linear(ps, at, "mogrify.R.0.0", low, D);
+    p->r[1] = declare_linear(ps, at, "mogrify.R.0.1", D, low);
 }
 
 static void declare_attention(const compressive_conf *k, hx_params *ps, layer *p, int l)
 {
     int64_t D = k->dim, f = k->cmem_ratio;
-    const char *at = hx_sprintf(ps->arena, "attn_layers.%d", l);
+    const char *at = hx_sprintf(ps->arena, "attn_layers.%d.", l);
     if (!at) {
         ps->err = HX_E_NOMEM;
         return;
     }
-    p->at.norm = declare_norm(ps, at, D);
-    p->conv.w = hx_param_add(ps, LINEAR(D * f), SHAPE(D, D, f), "%s.fn.fn.compress_mem_fn.conv.weight", at);
-    p->conv.b = hx_param_add(ps, LINEAR(D * f), SHAPE(D), "%s.fn.fn.compress_mem_fn.conv.bias", at);
-    p->q = hx_param_add(ps, LINEAR(D), SHAPE(D, D), "%s.fn.fn.to_q.weight", at);
-    p->kv = hx_param_add(ps, LINEAR(D), SHAPE(2 * D, D), "%s.fn.fn.to_kv.weight", at);
-    p->out = declare_linear(ps, path(ps, at, "fn.fn.to_out"), D, D);
+    p->at.norm = declare_norm(ps, at, "fn.norm", D);
+    p->conv.w = hx_param_add(ps, LINEAR(D * f), SHAPE(D, D, f), "%sfn.fn.compress_mem_fn.conv.weight", at);
+    p->conv.b = hx_param_add(ps, LINEAR(D * f), SHAPE(D), "%sfn.fn.compress_mem_fn.conv.bias", at);
+    p->q = hx_param_add(ps, LINEAR(D), SHAPE(D, D), "%sfn.fn.to_q.weight", at);
+    p->kv = hx_param_add(ps, LINEAR(D), SHAPE(2 * D, D), "%sfn.fn.to_kv.weight", at);
+    p->out = declare_linear(ps, at, "fn.fn.to_out", D, D);
     declare_gru(k, ps, at, &p->at);
 }
 
 static void declare_feed_forward(const compressive_conf *k, hx_params *ps, layer *p, int l)
 {
     int64_t D = k->dim;
-    const char *at = hx_sprintf(ps->arena, "ff_layers.%d", l);
+    const char *at = hx_sprintf(ps->arena, "ff_layers.%d.", l);
     if (!at) {
         ps->err = HX_E_NOMEM;
         return;
     }
-    p->ff.norm = declare_norm(ps, at, D);
-    p->w1 = declare_linear(ps, path(ps, at, "fn.fn.w1"), (k->ff_glu ? 2 : 1) * FF_MULT * D, D);
-    p->w2 = declare_linear(ps, path(ps, at, "fn.fn.w2"), D, FF_MULT * D);
+    p->ff.norm = declare_norm(ps, at, "fn.norm", D);
+    p->w1 = declare_linear(ps, at, "fn.fn.w1", (k->ff_glu ? 2 : 1) * FF_MULT * D, D);
+    p->w2 = declare_linear(ps, at, "fn.fn.w2", D, FF_MULT * D);
     declare_gru(k, ps, at, &p->ff);
 }
 
@@ -216,10 +186,10 @@ static void *declare(const void *conf, hx_params *ps)
     m->pos = hx_param_add(ps, HX_INIT_CONST, 0, SHAPE(k->heads, all, D / k->heads), "pos_emb");
     m->E = hx_param_add(ps, HX_INIT_NORMAL, 1, SHAPE(k->num_tokens, k->E), "token_emb.weight");
     if (k->E != D) {
-        m->widen = declare_linear(ps, "to_model_dim", D, k->E);
-        m->narrow = declare_linear(ps, "to_logits.0", k->E, D);
+        m->widen = declare_linear(ps, "", "to_model_dim", D, k->E);
+        m->narrow = declare_linear(ps, "", "to_logits.0", k->E, D);
     }
-    m->logits = declare_linear(ps, "to_logits.1", k->num_tokens, k->E);
+    m->logits = declare_linear(ps, "", "to_logits.1", k->num_tokens, k->E);
     for (int l = 0; l < k->depth && !ps->err; l++)
         declare_attention(k, ps, &m->layer[l], l);
     for (int l = 0; l < k->depth && !ps->err; l++)
@@ -243,9 +213,8 @@ typedef struct run {
     hx_t      age, gone;                   // carried: [B], tokens before the segment, and how many of
                                            // both memories' places nothing has come to
 } run;
-#define P(p) hx_use(r->g, p)
 
-static hx_t apply(const run *r, linear p, hx_t x)
+static hx_t apply(const run *r, pair p, hx_t x)
 {
     return t_linear(x, P(p.w), P(p.b), HX_ACT_NONE, HX_NONE);
 }
@@ -276,7 +245,7 @@ static void mogrify(const run *r, const around *p, hx_t *y, hx_t *x)
 }
 
 // x joined with w z + b, what its sublayer makes of it
-static hx_t join(const run *r, const around *p, linear w, hx_t z, hx_t x)
+static hx_t join(const run *r, const around *p, pair w, hx_t z, hx_t x)
 {
     if (!r->k->gru_gated_residual)
         return t_linear(z, P(w.w), P(w.b), HX_ACT_NONE, x);
@@ -286,7 +255,7 @@ static hx_t join(const run *r, const around *p, linear w, hx_t z, hx_t x)
     return t_gru(apply(r, p->in, y), apply(r, p->past, x), x);
 }
 
-static hx_t normed(const run *r, linear p, hx_t x)
+static hx_t normed(const run *r, pair p, hx_t x)
 {
     return t_flat(t_layernorm(one_row(x), P(p.w), P(p.b), 0));
 }

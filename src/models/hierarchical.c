@@ -10,6 +10,7 @@
 //   - merge-all with a strided predict hierarchy is refused, since the reference fails on it
 #include "../../runtime/log.h"
 #include "head.h"
+#include "parts.h"
 #include "../ops/t.h"
 #include <math.h>
 #include <string.h>
@@ -150,13 +151,6 @@ typedef struct hierarchical {
     merge     *merge;                                  // [depth]
 } hierarchical;
 
-#define SHAPE(...) (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-
-// torch's defaults for linear and convolution layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
-#define LINEAR(fan_in) HX_INIT_UNIFORM, 1 / sqrt((double)(fan_in))
-#define ONES  HX_INIT_CONST, 1
-#define ZEROS HX_INIT_CONST, 0
-
 static void declare_compressor(const hierarchical_conf *k, hx_params *ps, int h, compressor *p)
 {
     int c = k->c[h], d = k->d[h], D = k->D;
@@ -221,7 +215,7 @@ static void declare_merge(const hierarchical_conf *k, hx_params *ps, int l, merg
     p->b2 = hx_param_add(ps, LINEAR(2 * o), SHAPE(o), "%s.%d.net.3.bias", at, l);
 }
 
-static norm declare_norm(hx_params *ps, int d, const char *name, int h)
+static norm declare_numbered(hx_params *ps, int d, const char *name, int h)
 {
     norm p;
     p.g = hx_param_add(ps, ONES, SHAPE(d), "%s.%d.weight", name, h);
@@ -233,8 +227,10 @@ static void *declare(const void *conf, hx_params *ps)
 {
     const hierarchical_conf *k = conf;
     hierarchical *m = hx_new(ps->arena, hierarchical, 1);
-    m->block = hx_new(ps->arena, block, (size_t)k->depth * (size_t)k->K);
-    m->merge = hx_new(ps->arena, merge, k->depth);
+    if (m) {
+        m->block = hx_new(ps->arena, block, (size_t)k->depth * (size_t)k->K);
+        m->merge = hx_new(ps->arena, merge, k->depth);
+    }
     if (!m || !m->block || !m->merge) {
         ps->err = HX_E_NOMEM;
         return NULL;
@@ -248,14 +244,14 @@ static void *declare(const void *conf, hx_params *ps)
     for (int h = 0; h < k->K; h++)
         declare_compressor(k, ps, h, &m->compress[h]);
     for (int h = 0; h < k->K; h++)
-        m->first[h] = declare_norm(ps, k->d[h], "post_token_emb_norms", h);
+        m->first[h] = declare_numbered(ps, k->d[h], "post_token_emb_norms", h);
     for (int l = 0; l < k->depth && !ps->err; l++)
         for (int h = 0; h < k->K; h++)
             declare_block(k, ps, l, h, &m->block[l * k->K + h]);
     for (int l = 0; l < k->depth && k->K > 1 && !ps->err; l++)
         declare_merge(k, ps, l, &m->merge[l]);
     for (int h = 0; h < k->K; h++)
-        m->last[h] = declare_norm(ps, k->d[h], "norms", h);
+        m->last[h] = declare_numbered(ps, k->d[h], "norms", h);
     int e = k->predict_use_all_hierarchy ? k->sum_d : k->d[k->predict];
     m->logits = hx_param_add(ps, LINEAR(e), SHAPE(k->num_tokens, e), "to_logits.weight");
     return ps->err ? NULL : m;
@@ -264,7 +260,6 @@ static void *declare(const void *conf, hx_params *ps)
 // ---- the model ---------------------------------------------------------------------------
 
 typedef struct { const hierarchical_conf *k; const hierarchical *m; hx_graph *g; int64_t n; } run;
-#define P(p) hx_use(r->g, p)
 
 // t_h = compress_h(x): nothing, a linear map, or a causal convolution of width c and stride s
 static hx_t compress(const run *r, int h, hx_t x)

@@ -9,6 +9,7 @@
 //     is 1: its query and key projections are not computed, and their gradient is zero
 //   - a query all of whose keys are masked sees the keys up to itself alike; there, all of them
 #include "head.h"
+#include "parts.h"
 #include "../ops/t.h"
 #include <ctype.h>
 #include <math.h>
@@ -131,45 +132,19 @@ static hx_result check(void *conf)
 
 // ---- parameters --------------------------------------------------------------------------
 
-typedef struct { hx_p g, b; } norm;
-typedef struct { hx_p w, b; } linear;
-typedef struct { norm norm; hx_p w_q, w_kv; linear out; norm ff_norm; linear ff1, ff2; } layer;
+typedef struct { hx_p w_q, w_kv; pair norm, out, ff_norm, ff1, ff2; } layer;
 typedef struct { int n; layer *layer; } stack;
-typedef struct { linear down, up; stack pool, spread, pre, post; } level;
+typedef struct { pair down, up; stack pool, spread, pre, post; } level;
 typedef struct hourglass {
     hx_p   E, P;                           // of tokens, of positions
     level  level[MAX_LEVELS];
     stack  valley;
-    norm   last;
-    linear logits;
+    pair   last, logits;
 } hourglass;
 
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-
-// torch's default for a linear layer: U(-1/sqrt(inputs), 1/sqrt(inputs))
 static hx_p declare_weight(hx_params *ps, const char *at, const char *name, int64_t out, int64_t in)
 {
-    return hx_param_add(ps, HX_INIT_UNIFORM, 1 / sqrt((double)in), SHAPE(out, in), "%s%s.weight",
-                        at, name);
-}
-
-static linear declare_linear(hx_params *ps, const char *at, const char *name, int64_t out,
-                             int64_t in)
-{
-    linear p;
-    p.w = declare_weight(ps, at, name, out, in);
-    p.b = hx_param_add(ps, HX_INIT_UNIFORM, 1 / sqrt((double)in), SHAPE(out), "%s%s.bias", at,
-                       name);
-    return p;
-}
-
-static norm declare_norm(hx_params *ps, const char *at, const char *name, int64_t d)
-{
-    norm p;
-    p.g = hx_param_add(ps, HX_INIT_CONST, 1, SHAPE(d), "%s%s.weight", at, name);
-    p.b = hx_param_add(ps, HX_INIT_CONST, 0, SHAPE(d), "%s%s.bias", at, name);
-    return p;
+    return hx_param_add(ps, LINEAR(in), SHAPE(out, in), "%s%s.weight", at, name);
 }
 
 // n layers called AT NAME layers.0 ... layers.(n-1)
@@ -241,14 +216,13 @@ static void *declare(const void *conf, hx_params *ps)
 // ---- the model ---------------------------------------------------------------------------
 
 typedef struct { const hourglass_conf *k; const hourglass *m; hx_graph *g; } run;
-#define P(p) hx_use(r->g, p)
 
-static hx_t apply(const run *r, linear p, hx_t x, hx_act act, hx_t y)
+static hx_t apply(const run *r, pair p, hx_t x, hx_act act, hx_t y)
 {
     return t_linear(x, P(p.w), P(p.b), act, y);
 }
 
-static hx_t normed(const run *r, norm p, hx_t x) { return t_layernorm(x, P(p.g), P(p.b), 0); }
+static hx_t normed(const run *r, pair p, hx_t x) { return t_layernorm(x, P(p.w), P(p.b), 0); }
 
 // [rows, 4] with a in the first column
 static hx_t column(hx_tape *t, int64_t rows, double a)

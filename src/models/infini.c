@@ -10,6 +10,7 @@
 // segment has none of them, which makes it NaN there.
 #include "../../runtime/log.h"
 #include "head.h"
+#include "parts.h"
 #include "../ops/t.h"
 #include <math.h>
 #include <string.h>
@@ -62,15 +63,8 @@ static hx_result check(void *conf)
 
 // ---- parameters --------------------------------------------------------------------------
 
-typedef struct { hx_p w, b; } linear;
-typedef struct { hx_p norm, qkv, out, delta, gates, ff_norm; linear in, ff_out; } layer;
-typedef struct { hx_p E, norm; layer *layer; linear logits; } infini;
-
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-// torch's default for a linear layer: U(-1/sqrt(inputs), 1/sqrt(inputs))
-#define LINEAR(inputs) HX_INIT_UNIFORM, 1 / sqrt((double)(inputs))
-#define ONES HX_INIT_CONST, 1
+typedef struct { hx_p norm, qkv, out, delta, gates, ff_norm; pair in, ff_out; } layer;
+typedef struct { hx_p E, norm; layer *layer; pair logits; } infini;
 
 static void declare_layer(const infini_conf *k, hx_params *ps, layer *p, int l)
 {
@@ -137,9 +131,8 @@ typedef struct run {
     hx_t      qkv[MAX_DEPTH];              // weights with the halves of rotated pairs apart
     hx_t      table, ones;                 // for a whole segment
 } run;
-#define P(p) hx_use(r->g, p)
 
-static hx_t apply(const run *r, linear p, hx_t x, hx_t y)
+static hx_t apply(const run *r, pair p, hx_t x, hx_t y)
 {
     return t_linear(x, P(p.w), P(p.b), HX_ACT_NONE, y);
 }

@@ -10,9 +10,10 @@
 // The reference trains on pairs of source and target. A text of tokens is made into such pairs here:
 // each segment but the first is the target of the segment before it.
 #include "head.h"
+#include "parts.h"
 #include "../ops/t.h"
-#include <math.h>
 #include <stdio.h>
+#include <math.h>
 #include <string.h>
 
 enum { MAX_DEPTH = 1024, FF_MULT = 4, BUCKETS = 32, MAX_DISTANCE = 128, IGNORE = -100 };
@@ -64,7 +65,6 @@ static hx_result check(void *conf)
 
 // ---- parameters --------------------------------------------------------------------------
 
-typedef struct { hx_p w, b; } pair;
 typedef struct { pair q, kv, out; } attention;
 typedef struct { pair norm, ff1, ff2; } forward;
 typedef struct { pair self_norm, cross_norm; attention self, cross; forward ff; } layer;
@@ -76,27 +76,6 @@ typedef struct {
     attention update;
     forward   ff;
 } memformer;
-
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-#define LINEAR(fan_in) HX_INIT_UNIFORM, 1 / sqrt((double)(fan_in))
-#define NORMAL HX_INIT_NORMAL, 1
-
-static pair declare_linear(hx_params *ps, const char *at, const char *name, int64_t out, int64_t in)
-{
-    pair p;
-    p.w = hx_param_add(ps, LINEAR(in), SHAPE(out, in), "%s%s.weight", at, name);
-    p.b = hx_param_add(ps, LINEAR(in), SHAPE(out), "%s%s.bias", at, name);
-    return p;
-}
-
-static pair declare_norm(hx_params *ps, const char *at, const char *name, int64_t D)
-{
-    pair p;
-    p.w = hx_param_add(ps, HX_INIT_CONST, 1, SHAPE(D), "%s%s.weight", at, name);
-    p.b = hx_param_add(ps, HX_INIT_CONST, 0, SHAPE(D), "%s%s.bias", at, name);
-    return p;
-}
 
 static attention declare_attention(hx_params *ps, const char *at, int64_t D)
 {
@@ -133,8 +112,8 @@ static void declare_layer(hx_params *ps, layer *p, const char *at, int l, int64_
 
 static void declare_stack(hx_params *ps, stack *p, const char *at, int64_t V, int64_t D)
 {
-    p->E = hx_param_add(ps, NORMAL, SHAPE(V, D), "%stoken_emb.weight", at);
-    p->bias = hx_param_add(ps, NORMAL, SHAPE(BUCKETS, p->heads),
+    p->E = hx_param_add(ps, NORMAL(1), SHAPE(V, D), "%stoken_emb.weight", at);
+    p->bias = hx_param_add(ps, NORMAL(1), SHAPE(BUCKETS, p->heads),
         "%slayer_blocks.rel_pos_emb.relative_attention_bias.weight", at);
     p->layer = hx_new(ps->arena, layer, p->depth);
     if (!p->layer)
@@ -153,7 +132,7 @@ static void *declare(const void *conf, hx_params *ps)
         ps->err = HX_E_NOMEM;
         return NULL;
     }
-    p->slots = hx_param_add(ps, NORMAL, SHAPE(k->num_memory_slots, D), "memory_slots");
+    p->slots = hx_param_add(ps, NORMAL(1), SHAPE(k->num_memory_slots, D), "memory_slots");
     p->enc = (stack){ .depth = k->enc_depth, .heads = k->enc_heads };
     declare_stack(ps, &p->enc, "encoder.", k->enc_num_tokens, D);
     if (!k->encoder_only) {
@@ -173,7 +152,6 @@ static void *declare(const void *conf, hx_params *ps)
 // ---- attention ---------------------------------------------------------------------------
 
 typedef struct { const memformer_conf *k; const memformer *m; hx_graph *g; int64_t B; } run;
-#define P(p) hx_use(r->g, p)
 
 static hx_t apply(const run *r, pair p, hx_t x, hx_act act, hx_t y)
 {

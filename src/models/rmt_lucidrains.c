@@ -11,6 +11,7 @@
 // [XL; null; read; tokens; write]. What differs from the reference: a causal model whose memory is
 // causal, too, fails there without use_flash_attn; here everything sees what comes before it.
 #include "by_time.h"
+#include "parts.h"
 #include <math.h>
 #include <string.h>
 
@@ -118,11 +119,6 @@ typedef struct {
     layer *layer;
 } rmt;
 
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
-#define LINEAR(fan_in) HX_INIT_UNIFORM, 1 / sqrt((double)(fan_in))
-#define NORMAL(sigma) HX_INIT_NORMAL, sigma
-#define CONST(v) HX_INIT_CONST, v
 
 // Stream `from` feeds the branch at first, and every stream itself.
 static const float *first_weights(hx_params *ps, int64_t S, int64_t from)
@@ -228,7 +224,6 @@ typedef struct run {
 } run;
 // A segment on its way: X remembered keys, of which gone#[1,B] are not there, R slots to read, n tokens.
 typedef struct { run *r; memory *mem; int64_t X, R, n; hx_t values, gone; } segment;
-#define P(p) hx_use(r->g, p)
 
 static hx_t normed(run *r, hx_t x, hx_p g) { return t_rmsnorm_eps(x, P(g), EPS); }
 

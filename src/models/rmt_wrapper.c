@@ -7,6 +7,7 @@
 // segment, D width, H heads. Rows are in the order of time, see by_time.h. Training has no use for the
 // last token but as a label, so that segments are cut from the tokens before it.
 #include "by_time.h"
+#include "parts.h"
 #include <math.h>
 #include <string.h>
 
@@ -60,28 +61,17 @@ static hx_result check(void *conf)
 
 // ---- parameters --------------------------------------------------------------------------
 
-typedef struct { hx_p w, b; } pair;
 typedef struct { pair ln1, attn, proj, ln2, fc, out; } layer;
 typedef struct { hx_p memory, E, pos, logits; pair last; layer *layer; } wrapper;
 
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
 #define GPT2 HX_INIT_NORMAL, 0.02
 #define IN "memory_cell.model."
 
-static pair declare_linear(hx_params *ps, int l, const char *name, int64_t out, int64_t in)
+static pair declare_map(hx_params *ps, int l, const char *name, int64_t out, int64_t in)
 {
     pair p;
     p.w = hx_param_add(ps, GPT2, SHAPE(out, in), IN "h.%d.%s.weight", l, name);
     p.b = hx_param_add(ps, HX_INIT_CONST, 0, SHAPE(out), IN "h.%d.%s.bias", l, name);
-    return p;
-}
-
-static pair declare_norm(hx_params *ps, const char *name, int64_t D)
-{
-    pair p;
-    p.w = hx_param_add(ps, HX_INIT_CONST, 1, SHAPE(D), IN "%s.weight", name);
-    p.b = hx_param_add(ps, HX_INIT_CONST, 0, SHAPE(D), IN "%s.bias", name);
     return p;
 }
 
@@ -93,12 +83,12 @@ static void declare_layer(hx_params *ps, layer *p, int l, int64_t D)
         ps->err = HX_E_NOMEM;
         return;
     }
-    p->ln1 = declare_norm(ps, ln1, D);
-    p->attn = declare_linear(ps, l, "c_attn", 3 * D, D);
-    p->proj = declare_linear(ps, l, "c_proj", D, D);
-    p->ln2 = declare_norm(ps, ln2, D);
-    p->fc = declare_linear(ps, l, "c_fc", FF_MULT * D, D);
-    p->out = declare_linear(ps, l, "c_out", D, FF_MULT * D);
+    p->ln1 = declare_norm(ps, IN, ln1, D);
+    p->attn = declare_map(ps, l, "c_attn", 3 * D, D);
+    p->proj = declare_map(ps, l, "c_proj", D, D);
+    p->ln2 = declare_norm(ps, IN, ln2, D);
+    p->fc = declare_map(ps, l, "c_fc", FF_MULT * D, D);
+    p->out = declare_map(ps, l, "c_out", D, FF_MULT * D);
 }
 
 static void *declare(const void *conf, hx_params *ps)
@@ -115,7 +105,7 @@ static void *declare(const void *conf, hx_params *ps)
     p->pos = hx_param_add(ps, GPT2, SHAPE(k->segment_size + 2 * m, D), IN "wpe.weight");
     for (int l = 0; l < k->depth && !ps->err; l++)
         declare_layer(ps, &p->layer[l], l, D);
-    p->last = declare_norm(ps, "ln_f", D);
+    p->last = declare_norm(ps, IN, "ln_f", D);
     p->logits = hx_param_add(ps, GPT2, SHAPE(k->num_tokens, D), IN "lm_head.weight");
     return ps->err ? NULL : p;
 }
@@ -123,7 +113,6 @@ static void *declare(const void *conf, hx_params *ps)
 // ---- the model ---------------------------------------------------------------------------
 
 typedef struct { const wrapper_conf *k; const wrapper *m; hx_graph *g; int64_t B; } run;
-#define P(p) hx_use(r->g, p)
 
 static hx_t apply(const run *r, pair p, hx_t x, hx_act act, hx_t y)
 {

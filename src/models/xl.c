@@ -2,6 +2,7 @@
 #include "xl.h"
 
 #include "head.h"
+#include "parts.h"
 #include "../ops/t.h"
 #include <math.h>
 #include <string.h>
@@ -68,18 +69,15 @@ hx_result xl_check(xl_conf *k)
 
 // ---- parameters --------------------------------------------------------------------------
 
-#define SHAPE(...) \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
 #define WEIGHT HX_INIT_NORMAL, 0.02
 #define PROJ HX_INIT_NORMAL, 0.01
-#define ZERO HX_INIT_CONST, 0
 
-static xl_norm declare_norm(hx_params *ps, int64_t d, int l, const char *name)
+static xl_norm declare_near_one(hx_params *ps, int64_t d, int l, const char *name)
 {
     xl_norm p;
     const char *at = hx_sprintf(ps->arena, "layers.%d.%s.layer_norm", l, name);
     p.g = hx_param_add(ps, HX_INIT_NEAR_ONE, 0.02, SHAPE(d), "%s.weight", at ? at : "");
-    p.b = hx_param_add(ps, ZERO, SHAPE(d), "%s.bias", at ? at : "");
+    p.b = hx_param_add(ps, ZEROS, SHAPE(d), "%s.bias", at ? at : "");
     return p;
 }
 
@@ -88,15 +86,15 @@ static void declare_layer(const xl_conf *k, hx_params *ps, xl_layer *p, int l)
     int64_t D = k->d_model, HK = (int64_t)k->n_head * k->d_head, F = k->d_inner;
     p->qkv = hx_param_add(ps, WEIGHT, SHAPE(3 * HK, D), "layers.%d.dec_attn.qkv_net.weight", l);
     p->o = hx_param_add(ps, WEIGHT, SHAPE(D, HK), "layers.%d.dec_attn.o_net.weight", l);
-    p->norm = declare_norm(ps, D, l, "dec_attn");
+    p->norm = declare_near_one(ps, D, l, "dec_attn");
     p->r = hx_param_add(ps, WEIGHT, SHAPE(HK, D), "layers.%d.dec_attn.r_net.weight", l);
     if (!F)
         return;
     p->w1 = hx_param_add(ps, WEIGHT, SHAPE(F, D), "layers.%d.pos_ff.CoreNet.0.weight", l);
-    p->b1 = hx_param_add(ps, ZERO, SHAPE(F), "layers.%d.pos_ff.CoreNet.0.bias", l);
+    p->b1 = hx_param_add(ps, ZEROS, SHAPE(F), "layers.%d.pos_ff.CoreNet.0.bias", l);
     p->w2 = hx_param_add(ps, WEIGHT, SHAPE(D, F), "layers.%d.pos_ff.CoreNet.3.weight", l);
-    p->b2 = hx_param_add(ps, ZERO, SHAPE(D), "layers.%d.pos_ff.CoreNet.3.bias", l);
-    p->ff_norm = declare_norm(ps, D, l, "pos_ff");
+    p->b2 = hx_param_add(ps, ZEROS, SHAPE(D), "layers.%d.pos_ff.CoreNet.3.bias", l);
+    p->ff_norm = declare_near_one(ps, D, l, "pos_ff");
 }
 
 static void declare_embedding(const xl_conf *k, hx_params *ps, xl_params *m)
@@ -120,13 +118,13 @@ static void declare_softmax(const xl_conf *k, hx_params *ps, xl_params *m)
     int tables = k->div_val > 1 ? k->parts : 1, C = k->parts - 1;
     if (C) {
         m->cluster = hx_param_add(ps, WEIGHT, SHAPE(C, k->embed), "crit.cluster_weight");
-        m->cluster_b = hx_param_add(ps, ZERO, SHAPE(C), "crit.cluster_bias");
+        m->cluster_b = hx_param_add(ps, ZEROS, SHAPE(C), "crit.cluster_bias");
     }
     for (int i = 0; i < tables; i++) {
         int64_t n = tables > 1 ? k->from[i + 1] - k->from[i] : k->n_token;
         m->W[i] = k->tie_weight ? m->E[i] : hx_param_add(ps, WEIGHT, SHAPE(n, width(k, i)),
                                                          "crit.out_layers.%d.weight", i);
-        m->b[i] = hx_param_add(ps, ZERO, SHAPE(n), "crit.out_layers.%d.bias", i);
+        m->b[i] = hx_param_add(ps, ZEROS, SHAPE(n), "crit.out_layers.%d.bias", i);
     }
     for (int i = 0; i < k->parts && projects(k); i++)
         m->Q[i] = is_tied(k, i) ? m->P[k->div_val > 1 ? i : 0]
@@ -179,7 +177,6 @@ int64_t xl_size(const void *conf, const char *what)
 }
 
 // ---- tokens ------------------------------------------------------------------------------
-#define P(p) hx_use(r->g, p)
 
 static hx_t linear(hx_t x, hx_t w) { return t_linear(x, w, HX_NONE, HX_ACT_NONE, HX_NONE); }
 static hx_t vector(hx_t x) { return hx_reshape(x, 1, (int64_t[]){ hx_elems(x) }); }

@@ -1,0 +1,39 @@
+// parts.h - what the parameters of models have in common: shapes, initial values, pairs of a weight
+// and a bias.
+#pragma once
+#include "../core/model.h"
+#include <math.h>
+
+// A shape written down, as hx_param_add takes it: SHAPE(out, in).
+#define SHAPE(...) \
+    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ }
+// torch's default for linear and convolution layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+#define LINEAR(fan_in) HX_INIT_UNIFORM, 1 / sqrt((double)(fan_in))
+#define NORMAL(sigma) HX_INIT_NORMAL, sigma
+#define CONST(value) HX_INIT_CONST, value
+#define ONES CONST(1)
+#define ZEROS CONST(0)
+// A parameter as a value of the graph that `r` builds.
+#define P(p) hx_use(r->g, p)
+
+// y = x w^T + b, or the scale w and the offset b of a norm
+typedef struct { hx_p w, b; } pair;
+
+// AT NAME.weight [out,in], AT NAME.bias [out]
+static inline pair declare_linear(hx_params *ps, const char *at, const char *name, int64_t out,
+                                  int64_t in)
+{
+    pair p;
+    p.w = hx_param_add(ps, LINEAR(in), SHAPE(out, in), "%s%s.weight", at, name);
+    p.b = hx_param_add(ps, LINEAR(in), SHAPE(out), "%s%s.bias", at, name);
+    return p;
+}
+
+// AT NAME.weight [D], AT NAME.bias [D]
+static inline pair declare_norm(hx_params *ps, const char *at, const char *name, int64_t D)
+{
+    pair p;
+    p.w = hx_param_add(ps, ONES, SHAPE(D), "%s%s.weight", at, name);
+    p.b = hx_param_add(ps, ZEROS, SHAPE(D), "%s%s.bias", at, name);
+    return p;
+}
