@@ -200,6 +200,12 @@ static bool gpu_middle(const int64_t *dim, const void *attrs) { return fits(dim,
 #define ROW(NAME, NEEDS, T, OWN, SPEC, FITS)                                                     \
     { .name = NAME, .needs = NEEDS, .grid = T "/" #OWN "*heads*B", .spec = "D/heads, " SPEC,     \
       .fits = FITS }
+#define BACK_ROWS(NAME, T)                                                                       \
+    { ROW(NAME, 0, T, 4, "4, 4, 4, 4", wide), ROW(NAME, 0, T, 8, "8, 8, 8, 8", middle),          \
+      ROW(NAME, 0, T, 16, "16, 16, 8, 8", narrow),                                               \
+      ROW(NAME, HX_CAP_GPU, T, 4, "4, 4, 4, 4", NULL),                                           \
+      ROW(NAME, HX_CAP_GPU, T, 8, "8, 8, 8, 8", gpu_middle),                                     \
+      ROW(NAME, HX_CAP_GPU, T, 16, "16, 16, 8, 8", gpu_narrow) }
 
 // One token, tiles not full, heads of every width, bands beside every edge, memories, slots.
 #define REL_CHECK                                                                                \
@@ -236,39 +242,21 @@ HX_OP(rel_attn_dq, REL_SAME,
     .sig = REL_BACK "-> a:[N,B,D] c:[N,B,D]",
     .ref = dq_ref, .host = rel_attn_dq_host, .terms = "M+4*D/heads+8", .flops = REL_FLOPS("10"),
     .fuzz = REL_FUZZ " -huge",
-    .kernels = {
-        ROW("rel_attn_dq", 0, "N", 4, "4, 4, 4, 4", wide),
-        ROW("rel_attn_dq", 0, "N", 8, "8, 8, 8, 8", middle),
-        ROW("rel_attn_dq", 0, "N", 16, "16, 16, 8, 8", narrow),
-        ROW("rel_attn_dq", HX_CAP_GPU, "N", 4, "4, 4, 4, 4", NULL),
-        ROW("rel_attn_dq", HX_CAP_GPU, "N", 8, "8, 8, 8, 8", gpu_middle),
-        ROW("rel_attn_dq", HX_CAP_GPU, "N", 16, "16, 16, 8, 8", gpu_narrow) });
+    .kernels = BACK_ROWS("rel_attn_dq", "N"));
 
 HX_OP(rel_attn_dkv, REL_SAME,
     .math = "dk_j = sum_i ds_ij (q_i+u) / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, " REL_DS,
     .sig = REL_BACK "-> dk:[M,B,D] dv:[M,B,D]",
     .ref = dkv_ref, .host = rel_attn_dkv_host, .terms = "N+4*D/heads+8", .flops = REL_FLOPS("10"),
     .fuzz = REL_FUZZ " -huge",
-    .kernels = {
-        ROW("rel_attn_dkv", 0, "M", 4, "4, 4, 4, 4", wide),
-        ROW("rel_attn_dkv", 0, "M", 8, "8, 8, 8, 8", middle),
-        ROW("rel_attn_dkv", 0, "M", 16, "16, 16, 8, 8", narrow),
-        ROW("rel_attn_dkv", HX_CAP_GPU, "M", 4, "4, 4, 4, 4", NULL),
-        ROW("rel_attn_dkv", HX_CAP_GPU, "M", 8, "8, 8, 8, 8", gpu_middle),
-        ROW("rel_attn_dkv", HX_CAP_GPU, "M", 16, "16, 16, 8, 8", gpu_narrow) });
+    .kernels = BACK_ROWS("rel_attn_dkv", "M"));
 
 HX_OP(rel_attn_dr, REL_SAME,
     .math = "dr_b,d = sum_i ds_(i,i+M-N-d) (q_i+w) / sqrt K of batch row b, " REL_DS,
     .sig = REL_BACK "-> dr[B,M,D]",
     .ref = dr_ref, .host = rel_attn_dr_host, .terms = "N+4*D/heads+8", .flops = REL_FLOPS("8"),
     .fuzz = REL_FUZZ " -huge",
-    .kernels = {
-        ROW("rel_attn_dr", 0, "M", 4, "4, 4, 4, 4", wide),
-        ROW("rel_attn_dr", 0, "M", 8, "8, 8, 8, 8", middle),
-        ROW("rel_attn_dr", 0, "M", 16, "16, 16, 8, 8", narrow),
-        ROW("rel_attn_dr", HX_CAP_GPU, "M", 4, "4, 4, 4, 4", NULL),
-        ROW("rel_attn_dr", HX_CAP_GPU, "M", 8, "8, 8, 8, 8", gpu_middle),
-        ROW("rel_attn_dr", HX_CAP_GPU, "M", 16, "16, 16, 8, 8", gpu_narrow) });
+    .kernels = BACK_ROWS("rel_attn_dr", "M"));
 
 // ---- gradient ------------------------------------------------------------------------------
 extern const hx_op hx_op_attn_delta;
