@@ -91,12 +91,11 @@ static hx_result build_trial(hx_dev *d, trial *t, const hx_op *op, const hx_samp
     t->tape->narrow = hx_dev_get_caps(d)->precision != HX_FP32;
     for (int k = 0; k < sig->n_in + sig->n_out; k++) {
         int64_t shape[HX_MAX_RANK];
-        for (int r = 0; r < sig->rank[k]; r++)
-            shape[r] = hx_eval(sig->shape[k][r], op, s->dim, s->attrs);
+        int rank = hx_sample_shape(op, s, k, shape);
         if (s->left_out >> k & 1)
             continue;
         if (k < sig->n_in)
-            x[k] = place_value(t, HX_INPUT, sig->flags[k] & HX_ARG_INT, sig->rank[k], shape);
+            x[k] = place_value(t, HX_INPUT, sig->flags[k] & HX_ARG_INT, rank, shape);
         else
             y[k - sig->n_in] = HX_WANT(t->tape);
     }

@@ -70,13 +70,12 @@ static hx_result apply(hx_tape *t, const hx_op *op, const hx_sample *s)
     hx_t x[HX_MAX_ARGS] = {0}, y[HX_MAX_ARGS] = {0};
     for (int k = 0; k < sig->n_in + sig->n_out; k++) {
         int64_t shape[HX_MAX_RANK];
-        for (int r = 0; r < sig->rank[k]; r++)
-            shape[r] = hx_eval(sig->shape[k][r], op, s->dim, s->attrs);
+        int rank = hx_sample_shape(op, s, k, shape);
         if (s->left_out >> k & 1)
             continue;
         if (k < sig->n_in)
             x[k] = hx_external(t, HX_INPUT, (int64_t)k << 36, sig->flags[k] & HX_ARG_INT,
-                               sig->rank[k], shape);
+                               rank, shape);
         else
             y[k - sig->n_in] = HX_WANT(t);
     }

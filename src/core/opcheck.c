@@ -151,11 +151,10 @@ hx_result hx_check_wrong(const hx_op *op, const hx_sample *s)
         int64_t shape[HX_MAX_RANK];
         if (s->left_out >> k & 1)
             continue;
-        for (int r = 0; r < sig->rank[k]; r++)
-            shape[r] = hx_eval(sig->shape[k][r], op, s->dim, s->attrs);
+        int rank = hx_sample_shape(op, s, k, shape);
         bool odd = k == s->odd_arg;
         x[k] = hx_external(t, HX_INPUT, k * ((int64_t)1 << 36), sig->flags[k] & HX_ARG_INT,
-                           odd ? s->odd_rank : sig->rank[k], odd ? s->odd_shape : shape);
+                           odd ? s->odd_rank : rank, odd ? s->odd_shape : shape);
     }
     hx_apply(op, s->attrs, x, y);
     hx_result e = hx_tape_error(t);

@@ -39,6 +39,8 @@ typedef struct hx_sample {
 // Reads sample number i of a list separated by ';'. HX_E_USAGE past the end or when malformed.
 hx_result hx_sample_read(const hx_op *op, const char *list, int i, hx_sample *out);
 int       hx_sample_count(const char *list);
+// Writes the shape of argument k, at most HX_MAX_RANK numbers, and returns how many they are.
+int       hx_sample_shape(const hx_op *op, const hx_sample *s, int k, int64_t *shape);
 
 typedef struct hx_opreport {
     char   row[64];                        // kernel row, or "host"

@@ -250,9 +250,18 @@ static void one_try(dice *d)
             d->s->left_out |= 1u << k;
 }
 
+int hx_sample_shape(const hx_op *op, const hx_sample *s, int k, int64_t *shape)
+{
+    const hx_sig *sig = hx_sig_of(op);
+    for (int r = 0; r < sig->rank[k]; r++)
+        shape[r] = hx_eval(sig->shape[k][r], op, s->dim, s->attrs);
+    return sig->rank[k];
+}
+
 const char *hx_sample_wrong(const hx_op *op, const hx_sample *s)
 {
     const hx_sig *sig = hx_sig_of(op);
+    int64_t shape[HX_MAX_RANK];
     for (int d = 0; d < sig->n_dim; d++)
         if (s->dim[d] < 1)
             return "a dimension is less than 1";
@@ -264,8 +273,8 @@ const char *hx_sample_wrong(const hx_op *op, const hx_sample *s)
         }
     const char *why = op->wrong_if ? op->wrong_if(s->dim, s->attrs) : NULL;
     for (int k = 0; k < sig->n_in + sig->n_out && !why; k++)
-        for (int r = 0; r < sig->rank[k]; r++)
-            if (hx_eval(sig->shape[k][r], op, s->dim, s->attrs) < 1)
+        for (int r = hx_sample_shape(op, s, k, shape); r-- > 0;)
+            if (shape[r] < 1)
                 return "a shape is empty";
     return why;
 }
