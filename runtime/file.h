@@ -2,7 +2,7 @@
 //
 // Every system call that writes goes through hx_io; with the meson option `faults` the variable
 // HX_FAULT="io:fsync:2:EIO" fails the second fsync (";" between several, "*" for every call,
-// "short" instead of an error name does half, "KILL" ends the process there). All failures are HX_E_IO unless stated.
+// "short" instead of an error name does half, "SLOW" takes 0.3 s, "KILL" ends the process there). All failures are HX_E_IO unless stated.
 #pragma once
 #include "arena.h"
 

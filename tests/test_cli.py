@@ -158,6 +158,7 @@ class Cli(unittest.TestCase):
         self.assertGreater(plan['peak_bytes'], 16 * plan['parameters'])
         self.assertEqual(plan['submits'], 1)
         self.assertEqual(sum(plan['memory'].values()), plan['peak_bytes'])
+        self.assertGreater(plan['host_copy_bytes'], 12 * plan['parameters'] - 1)
         bench = json.loads(self.ok('bench', '--config', 'c.yaml', '--reps', '2', '--device', 'host', '--json').stdout)
         self.assertLess(abs(bench['results'][0]['peak_bytes'] / plan['peak_bytes'] - 1), 0.02)
         self.ok('check', 'add', 'hierarchical', '--device', 'host', '--json', 'check.json')

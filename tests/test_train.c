@@ -146,6 +146,62 @@ START_TEST(a_save_fails)
 }
 END_TEST
 
+#ifdef HX_FAULTS
+// What a run with a slow disk said, in order.
+typedef struct slow_run { seen s; int64_t trained, trained_at_save; int waits, saves; } slow_run;
+
+static void look_at_saves(void *user, const hx_event *e)
+{
+    slow_run *r = user;
+    look(&r->s, e);
+    if (e->kind == HX_EVENT_STEP)
+        r->trained = e->step;
+    if (e->kind == HX_EVENT_STEP && e->step == 3)
+        hx_fault_set("io:fsync:1:SLOW;io:fsync:2:SLOW;io:fsync:3:SLOW");
+    r->waits += e->kind == HX_EVENT_NOTE && strstr(e->line, "  waits: the checkpoint of step ");
+    if (e->kind != HX_EVENT_NOTE || !strstr(e->line, "  saved "))
+        return;
+    r->trained_at_save = r->saves++ ? r->trained_at_save : r->trained;
+}
+
+static slow_run train_slowly(const char *name, const hx_run_conf *c)
+{
+    slow_run r = {0};
+    hx_dev *d = open_dev("host", 2);
+    hx_trainer *t = NULL;
+    hx_run *run = NULL;
+    ck_ok(hx_trainer_new(c, d, &t));
+    ck_ok(hx_run_create(at(name), c, &run));
+    ck_ok(hx_trainer_run(t, &(hx_train_params){ .run = run, .event = look_at_saves, .user = &r }));
+    hx_trainer_free(&t);
+    hx_run_close(&run);
+    hx_dev_close(&d);
+    hx_fault_set(NULL);
+    return r;
+}
+
+// A disk that takes a second holds up no step, unless the next checkpoint is due before it is done; and
+// what it writes is what the parameters were when it began.
+START_TEST(saved_beside_training)
+{
+    make_text();
+    const char *calm[] = { "eval.every=0", "sample.every=0", "save.keep=9", "save.every=3", "train.steps=8" };
+    hx_run_conf *c = conf_with(calm, HX_COUNT(calm));
+    hx_dev *d = open_dev("host", 2);
+    seen s = {0};
+    ck_ok(train_in("calm", c, d, &s));
+    hx_dev_close(&d);
+    slow_run r = train_slowly("slow", c);
+    ck_assert_int_eq(r.s.warnings, 0);
+    ck_assert_int_eq(r.saves, 3);
+    ck_assert_msg(r.trained_at_save > 3, "no step was trained while the first checkpoint was written");
+    ck_assert_int_eq(r.waits, 1);
+    for (int step = 3; step <= 6; step += 3)
+        check_same_run("calm", "slow", step);
+}
+END_TEST
+#endif
+
 // Two micro-batches of two are one batch of four, up to rounding.
 START_TEST(accumulation)
 {
@@ -437,6 +493,9 @@ int main(void)
                             metrics_after_a_crash,
                             stopped_before_the_evaluation,
                             a_save_fails,
+#ifdef HX_FAULTS
+                            saved_beside_training,
+#endif
                             accumulation,
                             not_finite,
                             steps_and_memory,

@@ -48,3 +48,14 @@ if sanitizers; then
 else
     count fail "sanitizers: build"
 fi
+
+# threads: the pool, training and the writer of checkpoints, without a data race
+threads_build() {
+    build build-tsan -Db_sanitize=thread -Db_lundef=false --
+}
+if threads_build; then
+    TSAN_OPTIONS=halt_on_error=1 CK_TIMEOUT_MULTIPLIER=20 \
+        lane threads build-tsan test_pool test_train test_policy test_carry storm --timeout-multiplier 20
+else
+    count fail "threads: build"
+fi

@@ -34,13 +34,14 @@ static json_t *as_json(const hx_run_conf *k, const hx_rig *rig, const hx_engine_
     json_t *memory = json_object();
     for (int i = 0; i < n; i++)
         json_object_set_new(memory, rows[i].name, json_integer(rows[i].bytes));
-    return json_pack("{ss sI sI sf sI sI sI sI sI sI so}", "model", k->model->name,
+    return json_pack("{ss sI sI sf sI sI sI sI sI sI sI so}", "model", k->model->name,
         "parameters", (json_int_t)hx_params_count(rig->net.params),
         "tokens_per_step", (json_int_t)k->train.batch * k->train.seq_len * k->train.accumulate,
         "flops_per_step", f->flops, "bytes_per_step", (json_int_t)f->traffic,
         "peak_bytes", (json_int_t)peak, "activation_bound_bytes", (json_int_t)f->bound_bytes,
         "dispatches", (json_int_t)f->dispatches, "levels", (json_int_t)f->levels,
-        "submits", (json_int_t)f->submits, "memory", memory);
+        "submits", (json_int_t)f->submits, "host_copy_bytes", (json_int_t)f->copy_bytes,
+        "memory", memory);
 }
 
 static void as_text(hx_arena *a, const hx_run_conf *k, const hx_rig *rig, const hx_engine_facts *f,
@@ -59,6 +60,8 @@ static void as_text(hx_arena *a, const hx_run_conf *k, const hx_rig *rig, const 
     for (int i = 0; i < n; i++)
         printf("  %-12s%12s  %s\n", rows[i].name, hx_cli_bytes(a, (double)rows[i].bytes),
                rows[i].what);
+    printf("host memory   %s  copy that checkpoints are written from, beside training\n",
+           hx_cli_bytes(a, (double)f->copy_bytes));
 }
 
 // ---- what fits -----------------------------------------------------------------------------

@@ -5,7 +5,8 @@
 
 // Several versions of one function, the best that the processor has chosen when the program
 // starts. Without contraction of a*b+c the vector length does not change an element's bits.
-#if defined(__x86_64__) && defined(__gnu_linux__)
+// ThreadSanitizer is not ready yet where the choice is made.
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_THREAD__)
 #define HX_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define HX_CLONES

@@ -667,6 +667,7 @@ hx_engine_facts hx_engine_get_facts(const hx_engine *e)
     }
     for (int i = 0; i < HX_N_PLACES; i++)
         f.bytes[i] = e->mem[i].bytes;
+    f.copy_bytes = e->net->params->bytes * (e->k.ema > 0 ? 4 : 3) + hx_engine_state_bytes(e);
     f.bytes[HX_INPUT] =
         memory_bytes((const hx_memory *[]){&e->slot[0].input, &e->slot[1].input}, 2);
     f.bytes[HX_OUTPUT] =

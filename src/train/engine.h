@@ -83,6 +83,7 @@ typedef struct hx_engine_facts {
     int64_t dispatches, levels, submits;
     int64_t bytes[HX_N_PLACES];            // device memory by place, both slots together
     int64_t bound_bytes;                   // least that liveness allows for HX_TEMP
+    int64_t copy_bytes;                    // of host memory: what a checkpoint is written from
 } hx_engine_facts;
 hx_engine_facts hx_engine_get_facts(const hx_engine *e);
 // Plan 0: micro-batch, 1: micro-batch adding, 2: optimizer, 3: evaluation; NULL: there is none.

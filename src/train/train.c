@@ -243,130 +243,7 @@ static hx_result sample_now(hx_trainer *t)
     return r;
 }
 
-// ---- checkpoints --------------------------------------------------------------------------
-
-static const hx_place saved_places[] = { HX_PARAM, HX_MOM1, HX_MOM2, HX_EMA };
-
-static int count_saved(const hx_trainer *t)
-{
-    return HX_COUNT(saved_places) - !(t->c->train.ema > 0);
-}
-
-// The saved arenas in host memory, one after the other.
-static char *host_arenas(const hx_trainer *t)
-{
-    int64_t n = 0;
-    bool fits = hx_mul(t->rig.net.params->bytes, count_saved(t), &n);
-    char *a = fits ? calloc(1, (size_t)hx_max(n, 1)) : NULL;
-    if (!a)
-        hx_fail(HX_E_NOMEM,
-                "no memory for a host copy of parameters and moments, %d x %lld bytes [E-NOMEM]",
-                count_saved(t), (long long)t->rig.net.params->bytes);
-    return a;
-}
-
-static hx_result write_ckpt(hx_trainer *t, char *a)
-{
-    int64_t n = t->rig.net.params->bytes;
-    for (int i = 0; i < count_saved(t); i++)
-        HX_TRY(hx_engine_read(t->rig.engine, saved_places[i], a + i * n));
-    hx_ckpt ck = { .model = t->c->model, .conf = t->c->model_conf, .params = t->rig.net.params,
-                   .p = a, .m = a + n, .v = a + 2 * n,
-                   .ema = t->c->train.ema > 0 ? a + 3 * n : NULL, .state = t->state };
-    hx_arena *states = hx_arena_new();
-    hx_st_item *items = NULL;
-    hx_result r = states ? hx_states_items(states, t->rig.engine, &items, &ck.n_memory) : HX_E_NOMEM;
-    ck.memory = items;
-    if (!r)
-        r = hx_ckpt_write(t->p->run->ckpt_dir, &ck, t->c->save.keep);
-    hx_arena_free(&states);
-    return r;
-}
-
-static hx_result save_now(hx_trainer *t)
-{
-    double start = hx_now();
-    t->state.seconds += start - t->began;
-    t->began = start;
-    char *a = host_arenas(t);
-    hx_result r = a ? write_ckpt(t, a) : HX_E_NOMEM;
-    free(a);
-    t->saved_at = hx_now();
-    if (r)
-        return r;
-    t->saved_step = t->state.step;
-    if (t->c->save.best && t->state.best_step == t->state.step)
-        HX_TRY(hx_ckpt_mark_best(t->p->run->ckpt_dir, t->state.step));
-    hx_say(t, HX_EVENT_NOTE, "step %lld  saved %s/step-%08lld", (long long)t->state.step,
-        t->p->run->ckpt_dir, (long long)t->state.step);
-    return HX_OK;
-}
-
-// A run that has not carried states until now begins to: its rows are at the start of a walk. So are
-// they where text, seed or lengths have changed: what was carried is of other places.
-static hx_result load_states(hx_trainer *t, const char *dir)
-{
-    bool there = true;
-    int64_t before = t->state.stream;
-    hx_arena *a = hx_engine_state_bytes(t->rig.engine) ? hx_arena_new() : NULL;
-    hx_result r = a ? hx_states_load(a, t->rig.engine, dir, &there) : HX_OK;
-    t->state.stream = t->feed.train ? hx_stream_mark(t->feed.train) : 0;
-    bool elsewhere = a && there && before && before != t->state.stream;
-    if (elsewhere)
-        hx_say(t, HX_EVENT_WARN, "step %lld  documents, run.seed or train.seq_len are not those of the "
-            "checkpoint: the streams begin anew", (long long)t->state.step);
-    if (!there || elsewhere)
-        t->state.walk = t->state.step;
-    hx_arena_free(&a);
-    return r;
-}
-
-static hx_result load_from(hx_trainer *t, const char *dir)
-{
-    int64_t n = t->rig.net.params->bytes;
-    char *a = host_arenas(t);
-    if (!a)
-        return HX_E_NOMEM;
-    hx_result r = hx_ckpt_state_read(dir, &t->state);
-    if (!r)
-        r = hx_ckpt_read(dir, t->rig.net.params, a, a + n, a + 2 * n);
-    if (!r && t->c->train.ema > 0) {
-        bool there;
-        r = hx_ckpt_read_ema(dir, t->rig.net.params, a + 3 * n, &there);
-        // means that were turned on later begin here
-        if (!r && !there)
-            memcpy(a + 3 * n, a, (size_t)n);
-    }
-    for (int i = 0; i < count_saved(t) && !r; i++)
-        r = hx_engine_write(t->rig.engine, saved_places[i], a + i * n);
-    free(a);
-    return r ? r : load_states(t, dir);
-}
-
-// Weights of another run, moments and steps of none: sequences of more segments after those of fewer.
-static hx_result weights_from(hx_trainer *t, const char *path)
-{
-    const char *dir = NULL;
-    HX_TRY(hx_ckpt_find(t->arena, path, &dir));
-    if (!dir)
-        return hx_fail(HX_E_INPUT, "train.init: %s holds no checkpoint [E-CKPT-NONE]",
-                       hx_printable(t->arena, path));
-    char *p = calloc(1, (size_t)hx_max(t->rig.net.params->bytes, 1));
-    if (!p)
-        return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]",
-                       (long long)t->rig.net.params->bytes);
-    hx_result r = hx_ckpt_verify(dir);
-    if (!r)
-        r = hx_ckpt_read(dir, t->rig.net.params, p, NULL, NULL);
-    if (!r)
-        r = hx_engine_write(t->rig.engine, HX_PARAM, p);
-    if (!r && t->c->train.ema > 0)
-        r = hx_engine_write(t->rig.engine, HX_EMA, p);
-    free(p);
-    if (!r)
-        hx_say(t, HX_EVENT_NOTE, "weights of %s", dir);
-    return r;
-}
+// ---- the start ---------------------------------------------------------------------------
 
 // From the newest checkpoint, or from the seed.
 static hx_result begin(hx_trainer *t)
@@ -375,7 +252,7 @@ static hx_result begin(hx_trainer *t)
     if (t->p->resume)
         HX_TRY(hx_ckpt_find(t->arena, t->p->run->dir, &dir));
     if (dir) {
-        HX_TRY(load_from(t, dir));
+        HX_TRY(hx_save_load(t, dir));
         HX_TRY(hx_run_rewind(t->p->run, t->state.step));
         if (t->c->save.best && t->state.best_step == t->state.step)
             HX_TRY(hx_ckpt_mark_best(t->p->run->ckpt_dir, t->state.step));
@@ -387,7 +264,7 @@ static hx_result begin(hx_trainer *t)
         HX_TRY(hx_run_rewind(t->p->run, -1));
         HX_TRY(hx_engine_init(t->rig.engine, (uint64_t)t->c->run.seed));
         if (*t->c->train.init)
-            HX_TRY(weights_from(t, t->c->train.init));
+            HX_TRY(hx_save_weights_from(t, t->c->train.init));
     }
     t->saved_step = dir ? t->state.step : -1;
     t->step0 = t->state.step;
@@ -418,6 +295,7 @@ static void find_bad(hx_trainer *t, int64_t before)
 
 static hx_result not_finite(hx_trainer *t, const hx_losses *l)
 {
+    hx_save_settle(t);
     find_bad(t, t->state.step);
     return hx_fail(HX_E_NUMERIC,
                    "%s is not finite at step %lld (first bad tensor: %s); last checkpoint: %s; try "
@@ -475,6 +353,7 @@ static hx_result left_out(hx_trainer *t, const hx_losses *l)
         l->grad_norm, finite ? ", far above those before it" : "");
     if (s->skips < t->c->train.max_skips)
         return HX_OK;
+    hx_save_settle(t);
     if (!finite)
         find_bad(t, s->step - 1);
     return hx_fail(HX_E_NUMERIC,
@@ -602,8 +481,8 @@ static hx_result timed(hx_trainer *t, const char *name, hx_result (*work)(hx_tra
 }
 
 // What comes between two steps: evaluation, sample, checkpoint, in this order, so that a
-// checkpoint's metrics are complete. A checkpoint that cannot be written is tried again later, but
-// for the last.
+// checkpoint's metrics are complete. The last one is waited for; others that cannot be written are
+// tried again later.
 static hx_result at_boundary(hx_trainer *t)
 {
     int64_t step = t->state.step;
@@ -618,11 +497,10 @@ static hx_result at_boundary(hx_trainer *t)
         return HX_OK;
     if (t->p->save)
         *t->p->save = 0;
-    hx_result r = timed(t, "checkpoint", save_now);
-    if (!r || last)
-        return r;
-    hx_say(t, HX_EVENT_WARN, "step %lld  not saved, will be tried again: %s", (long long)step,
-        hx_last_message());
+    if (last)
+        return timed(t, "checkpoint", hx_save_finish);
+    if (timed(t, "checkpoint", hx_save_begin))
+        hx_save_warn(t, step);
     return HX_OK;
 }
 
@@ -646,8 +524,7 @@ static bool is_boundary(const hx_trainer *t, int64_t step)
 static hx_result stopped(hx_trainer *t)
 {
     HX_TRY(drain(t));
-    if (t->saved_step != t->state.step)
-        HX_TRY(save_now(t));
+    HX_TRY(hx_save_finish(t));
     return hx_fail(HX_E_STOPPED,
                    "stopped at step %lld of %lld, saved; go on with `htxvk train %s` [E-STOPPED]",
                    (long long)t->state.step, (long long)t->c->train.steps, t->p->run->dir);
@@ -686,6 +563,7 @@ static hx_result loop(hx_trainer *t)
         // the step before this one has had time to finish; without a queue this one has, too
         if (hx_engine_pending(t->rig.engine) > queued)
             HX_TRY(take_result(t));
+        hx_save_look(t);
         if (!is_boundary(t, step))
             continue;
         HX_TRY(drain(t));
@@ -709,14 +587,12 @@ static hx_result go_on(hx_trainer *t)
     HX_TRY(catch_up(t));
     int64_t before = t->state.step;
     HX_TRY(loop(t));
-    HX_TRY(t->saved_step == t->state.step ? HX_OK : save_now(t));
+    HX_TRY(hx_save_finish(t));
     return t->state.step > before ? hx_end_row(t) : HX_OK;
 }
 
-hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
+static hx_result start_and_go_on(hx_trainer *t)
 {
-    t->p = p;
-    t->began = t->saved_at = hx_now();
     HX_TRY(begin(t));
     HX_TRY(hx_begin_events(t));
     if (t->c->trace)
@@ -727,6 +603,19 @@ hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
     if (t->trace && hx_trace_close(&t->trace) && !r)
         r = HX_E_IO;
     return r == HX_E_STOPPED ? stopped(t) : r;
+}
+
+hx_result hx_trainer_run(hx_trainer *t, const hx_train_params *p)
+{
+    t->p = p;
+    t->began = t->saved_at = hx_now();
+    HX_TRY(hx_save_open(t));
+    hx_result r = start_and_go_on(t);
+    // whatever happened: what is being written is whole before anybody goes on from it
+    char why[1024];
+    snprintf(why, sizeof why, "%s", hx_last_message());
+    hx_save_close(t);
+    return r ? hx_fail(r, "%s", why) : HX_OK;
 }
 
 static hx_result init(hx_trainer *t)
@@ -762,6 +651,7 @@ void hx_trainer_free(hx_trainer **tp)
     hx_trainer *t = *tp;
     if (!t)
         return;
+    free(t->copy);
     hx_rig_done(&t->rig);
     hx_feed_done(&t->feed);
     hx_corpus_done(&t->corpus);

@@ -4,6 +4,7 @@
 #include "../core/ckpt.h"
 #include "events.h"
 #include "feed.h"
+#include "saver.h"
 #include "trace.h"
 #include "train.h"
 
@@ -23,7 +24,11 @@ struct hx_trainer {
     int64_t                span_steps, all_steps;
     double                 all_s;
     double                 saved_at;
-    int64_t                saved_step;
+    int64_t                saved_step;     // of the newest checkpoint, on disk or on its way there; -1: none
+    hx_saver              *saver;
+    char                  *copy;           // what checkpoints are written from; NULL until the first
+    hx_arena              *saving_states;  // carried states of the one that is being written
+    int64_t                saving;         // its step; -1: none is
     hx_events             *events;         // for TensorBoard; NULL: not wanted
     hx_trace              *trace;          // NULL: not wanted, or written
     bool                   improved;       // the evaluation of this step is the best so far
@@ -33,6 +38,19 @@ struct hx_trainer {
 
 // Seconds on a clock that only goes forward.
 static inline double hx_now(void) { return 1e-3 * hx_now_ms(); }
+
+// ---- checkpoints: copied between two steps, written beside the next ones, see save.c ---------------
+hx_result hx_save_open(hx_trainer *t);
+void      hx_save_close(hx_trainer *t);    // waits for what is being written
+// Copies everything and begins to write it; waits for the one before, and says so.
+hx_result hx_save_begin(hx_trainer *t);
+void      hx_save_look(hx_trainer *t);     // takes and tells what has been written by now, waits for nothing
+void      hx_save_settle(hx_trainer *t);   // waits for what is being written; a failure is a warning
+hx_result hx_save_finish(hx_trainer *t);   // on return the step that we stand at is on the disk
+void      hx_save_warn(hx_trainer *t, int64_t step);       // it was not saved, by the last message
+hx_result hx_save_load(hx_trainer *t, const char *dir);    // everything of a checkpoint
+// Weights of another run, moments and steps of none: sequences of more segments after those of fewer.
+hx_result hx_save_weights_from(hx_trainer *t, const char *path);
 
 // ---- for people; every line goes to the log, too, and one that cannot be written stops nothing
 void      hx_tell(hx_trainer *t, hx_event *e);
