@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../../runtime/clock.h"
+#include "../train/curriculum.h"
 #include "../train/rig.h"
 #include "preset.h"
 
@@ -34,7 +35,10 @@ static json_t *as_json(const hx_run_conf *k, const hx_rig *rig, const hx_engine_
     json_t *memory = json_object();
     for (int i = 0; i < n; i++)
         json_object_set_new(memory, rows[i].name, json_integer(rows[i].bytes));
-    return json_pack("{ss sI sI sf sI sI sI sI sI sI sI so}", "model", k->model->name,
+    json_t *stages = json_array();
+    for (int i = 0; i < hx_stages(k); i++)
+        json_array_append_new(stages, json_integer(hx_stage_len(k, i)));
+    return json_pack("{ss so sI sI sf sI sI sI sI sI sI sI so}", "model", k->model->name, "stages", stages,
         "parameters", (json_int_t)hx_params_count(rig->net.params),
         "tokens_per_step", (json_int_t)k->train.batch * k->train.seq_len * k->train.accumulate,
         "flops_per_step", f->flops, "bytes_per_step", (json_int_t)f->traffic,
@@ -50,6 +54,11 @@ static void as_text(hx_arena *a, const hx_run_conf *k, const hx_rig *rig, const 
     int64_t tokens = (int64_t)k->train.batch * k->train.seq_len * k->train.accumulate;
     printf("model         %s, %lld parameters\n", k->model->name,
            (long long)hx_params_count(rig->net.params));
+    for (int i = 0; i < hx_stages(k) - 1; i++)
+        printf("%-14s%d tokens, %d steps\n", i ? "" : "curriculum", k->train.curriculum.v[i],
+               k->train.curriculum_steps.v[i]);
+    if (k->train.curriculum.n)
+        printf("              %d tokens to the end: what follows is of this stage\n", k->train.seq_len);
     printf("one step      %d x %d x %d = %lld tokens\n", k->train.accumulate, k->train.batch,
            k->train.seq_len, (long long)tokens);
     printf("              %sFLOP, %s read and written\n", hx_cli_count(a, f->flops),

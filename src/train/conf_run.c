@@ -1,5 +1,5 @@
 // conf_run.c - sections of a run's configuration, their fields and rules.
-#include "conf_run.h"
+#include "curriculum.h"
 #include "../../runtime/file.h"
 #include "../data/set.h"
 #include "../optim/optim.h"
@@ -48,6 +48,10 @@ static const hx_field train_fields[] = {
       "decay of a moving mean of the weights, which is what is evaluated; 0: none"),
     F(train, label_smoothing, HX_F32, "0", 0, 0.9999999,
       "share of every label that is spread over all tokens, in training losses only"),
+    F(train, curriculum, HX_INTS, "[]", 1, 1 << 24, "lengths of sequences, which grow; the last is seq_len"),
+    F(train, curriculum_unit, HX_STR, "tokens", 0, 0, "tokens | segments (of the model)"),
+    F(train, curriculum_steps, HX_INTS, "[]", 1, INT32_MAX,
+      "steps of each of these lengths but the last; []: equal shares"),
     { 0 } };
 static const hx_field optim_fields[] = {
     F(optim, name, HX_STR, "adamw", 0, 0, "optimizer"),
@@ -215,19 +219,23 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
         c->data.masked = f.masked;
         c->data.tokenizer_file = f.tokenizer;
     }
-    return HX_OK;
+    return hx_curriculum_sets(arena, c);
 }
 
 // A model that carries states on does so from whole segments.
 static hx_result check_stream(const hx_conf *root, const hx_run_conf *c)
 {
     int64_t L = c->model->size ? c->model->size(c->model_conf, "segment") : 0;
-    if (!c->data.streams || L < 1 || c->train.seq_len % L == 0)
-        return HX_OK;
-    const hx_conf *at = hx_conf_get(hx_conf_get(root, "train"), "seq_len");
-    return hx_conf_fail(at ? at : root, "train.seq_len: %d is no multiple of the model's segment of %lld "
-                        "tokens, as streams need; %lld is one [E-SEGMENT]", c->train.seq_len,
-                        (long long)L, (long long)(hx_ceil_div(c->train.seq_len, L) * L));
+    for (int i = 0; c->data.streams && L > 0 && i < hx_stages(c); i++) {
+        int64_t T = hx_stage_len(c, i);
+        const char *key = c->train.curriculum.n ? "curriculum" : "seq_len";
+        const hx_conf *at = hx_conf_get(hx_conf_get(root, "train"), key);
+        if (T % L)
+            return hx_conf_fail(at ? at : root, "train.%s: %lld is no multiple of the model's segment of "
+                                "%lld tokens, as streams need; %lld is one [E-SEGMENT]", key, (long long)T,
+                                (long long)L, (long long)(hx_ceil_div(T, L) * L));
+    }
+    return HX_OK;
 }
 
 // What the kernels of one micro-batch can count (embedding_bwd, valid_mean).
@@ -262,6 +270,7 @@ static hx_result check(const hx_conf *root, hx_run_conf *c)
     HX_TRY(check_optim(root, c));
     HX_TRY(read_every(root, c));
     HX_TRY(check_prompt(root, c));
+    HX_TRY(hx_curriculum_check(root, c));
     int64_t len = c->model->size ? c->model->size(c->model_conf, "seq_len") : 0;
     if (!c->train.seq_len && (len < 1 || len > INT32_MAX))
         return hx_conf_fail(

@@ -11,6 +11,7 @@ typedef struct hx_conf_data {
     bool     masked;                       // derived: `train` is a set with a mask
     const char *tokenizer_file;            // derived: of that set; NULL: tokens are bytes
     bool     streams;                      // derived: order is stream
+    bool     staged;                       // derived: `train` has one set for each stage of a curriculum
 } hx_conf_data;
 typedef struct hx_conf_train {
     int64_t steps;
@@ -22,6 +23,8 @@ typedef struct hx_conf_train {
     float   skip_zscore;                   // <= 0: none
     int32_t max_skips;
     float   ema, label_smoothing;
+    hx_ints curriculum, curriculum_steps;  // resolved: tokens of each stage, steps of all but the last
+    const char *curriculum_unit;
 } hx_conf_train;
 typedef struct hx_conf_optim {
     const char *name;

@@ -90,13 +90,19 @@ static hx_result plan_optimizer(hx_engine *e)
     return hx_plan_new(e->optim_tape, e->dev, &e->optim_plan);
 }
 
-static hx_result make_plans(hx_engine *e)
+static hx_result plan_micro(hx_engine *e)
 {
     int64_t B = e->k.batch, T = e->k.tokens;
     HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_WRITE_GRADS, &e->micro[0]));
     if (e->k.accumulate > 1)
         HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_ADD_GRADS, &e->micro[1]));
-    HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_FORWARD, &e->eval));
+    return HX_OK;
+}
+
+static hx_result make_plans(hx_engine *e)
+{
+    HX_TRY(plan_micro(e));
+    HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, e->k.batch, e->k.tokens, HX_PASS_FORWARD, &e->eval));
     e->ce = hx_pass_find(e->micro[0], "ce_loss");
     if (e->ce < 0)
         e->ce = hx_pass_find(e->micro[0], "loss");
@@ -184,6 +190,23 @@ static hx_result check_fit(const hx_engine *e)
         mib(a, (e->k.ema > 0 ? 3 : 2) * params), mib(a, temp), remedy(e, all - temp, temp, have));
 }
 
+// Passes find everything in the engine's arenas, but for their constants.
+static void share(hx_engine *e, hx_memory *shared[HX_N_PLACES])
+{
+    for (int i = 0; i < HX_N_PLACES; i++)
+        shared[i] = i <= HX_MOM2 || i == HX_STATE || i == HX_NEXT ? &e->mem[i] : NULL;
+    shared[HX_INPUT] = &e->slot[0].input;
+    shared[HX_OUTPUT] = &e->slot[0].output;
+}
+
+static hx_result bind_micro(hx_engine *e)
+{
+    hx_memory *shared[HX_N_PLACES];
+    share(e, shared);
+    HX_TRY(hx_pass_bind(e->micro[0], shared));
+    return e->micro[1] ? hx_pass_bind(e->micro[1], shared) : HX_OK;
+}
+
 static hx_result make_memory(hx_engine *e)
 {
     static const char *const names[] = { [HX_PARAM] = "parameters", [HX_GRAD] = "gradients",
@@ -196,16 +219,9 @@ static hx_result make_memory(hx_engine *e)
         HX_TRY(hx_memory_new(e->dev, temp, HX_BUF_DEVICE, "activations", &e->mem[HX_TEMP]));
     HX_TRY(make_slots(e));
 
-    // passes find everything in the engine's arenas, but for their constants
-    hx_memory *shared[HX_N_PLACES] = {
-        [HX_INPUT] = &e->slot[0].input, [HX_OUTPUT] = &e->slot[0].output};
-    for (int i = HX_TEMP; i <= HX_MOM2; i++)
-        shared[i] = &e->mem[i];
-    shared[HX_STATE] = &e->mem[HX_STATE];
-    shared[HX_NEXT] = &e->mem[HX_NEXT];
-    HX_TRY(hx_pass_bind(e->micro[0], shared));
-    if (e->micro[1])
-        HX_TRY(hx_pass_bind(e->micro[1], shared));
+    hx_memory *shared[HX_N_PLACES];
+    share(e, shared);
+    HX_TRY(bind_micro(e));
     // an evaluation carries states of its own
     shared[HX_STATE] = shared[HX_NEXT] = NULL;
     // what is evaluated are the mean weights where there are any
@@ -314,6 +330,44 @@ hx_result hx_engine_new(hx_dev *dev, const hx_net *net, const hx_engine_conf *k,
         hx_engine_free(&e);
     *out = e;
     return r;
+}
+
+// Shorter sequences find room where the longest had it.
+static hx_result check_room(const hx_engine *e)
+{
+    int64_t A = e->k.accumulate;
+    const struct { const hx_memory *m; int64_t need; } all[] = {
+        { &e->mem[HX_TEMP], temp_bytes(e) }, { &e->slot[0].input, A * input_bytes(e) + HX_PASS_ALIGN },
+        { &e->slot[0].output, A * output_bytes(e) + HX_PASS_ALIGN }, { &e->mem[HX_STATE], A * state_bytes(e) } };
+    for (int i = 0; i < HX_COUNT(all); i++)
+        if (all[i].need > all[i].m->bytes)
+            return hx_fail(HX_E_SHAPE, "sequences of %lld tokens need %lld bytes where the longest ones "
+                           "have %lld; leave this length out of train.curriculum [E-SIZE]",
+                           (long long)e->k.tokens - 1, (long long)all[i].need, (long long)all[i].m->bytes);
+    return HX_OK;
+}
+
+hx_result hx_engine_resize(hx_engine *e, int64_t tokens)
+{
+    if (hx_engine_pending(e))
+        return hx_fail(HX_E_INTERNAL, "another length while a step is under way [E-INTERNAL]");
+    if (tokens == e->k.tokens)
+        return HX_OK;
+    for (int s = 0; s < SLOTS; s++)
+        free_programs(e, &e->slot[s]);
+    for (int i = 0; i < 2; i++)
+        hx_pass_free(&e->micro[i]);
+    e->k.tokens = tokens;
+    HX_TRY(plan_micro(e));
+    HX_TRY(check_room(e));
+    HX_TRY(bind_micro(e));
+    // what only longer sequences reach must not keep their gradient
+    HX_TRY(hx_memory_zero(&e->mem[HX_GRAD]));
+    e->measured = 0;
+    e->cut = hx_pass_cut(e->dev, step_flops(e));
+    for (int s = 0; s < SLOTS; s++)
+        HX_TRY(record_slot(e, &e->slot[s], e->cut));
+    return HX_OK;
 }
 
 void hx_engine_free(hx_engine **ep)

@@ -32,6 +32,9 @@ typedef struct hx_engine hx_engine;
 // net and dev are borrowed. HX_E_NOMEM, HX_E_SHAPE, HX_E_NODEVICE as the parts say.
 hx_result hx_engine_new(hx_dev *dev, const hx_net *net, const hx_engine_conf *k, hx_engine **out);
 void      hx_engine_free(hx_engine **e);   // accepts NULL, writes NULL
+// From the next step on ids are [batch, tokens], no more than at first: plans and programs are made
+// anew in the same memory. Gradients begin as zeros; evaluations stay as they are. No step may be pending.
+hx_result hx_engine_resize(hx_engine *e, int64_t tokens);
 // Initial values of all parameters, a pure function of the seed; moments become zero.
 hx_result hx_engine_init(hx_engine *e, uint64_t seed);
 

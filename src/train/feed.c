@@ -19,6 +19,16 @@ hx_result hx_feed_new(hx_arena *arena, const hx_run_conf *c, const hx_corpus *co
                         c->train.seq_len, B, 0, &out->valid);
 }
 
+hx_result hx_feed_turn(hx_feed *f, const hx_run_conf *c, const hx_text *text, hx_span span, int64_t seq_len)
+{
+    hx_stream *s = NULL;
+    HX_TRY(hx_stream_new(text, span, c->data.separator, seq_len, (int64_t)c->train.batch * c->train.accumulate,
+                         (uint64_t)c->run.seed, &s));
+    hx_stream_free(&f->train);
+    f->train = s;
+    return HX_OK;
+}
+
 void hx_feed_done(hx_feed *f)
 {
     hx_stream_free(&f->train);
@@ -48,11 +58,12 @@ static hx_result make_items(hx_arena *a, const hx_engine *e, int64_t A, hx_st_it
         const hx_carried *c = &g->carried[i];
         int64_t *shape = hx_new(a, int64_t, c->rank + 1);
         void *data = hx_alloc(a, (size_t)(A * c->bytes));
-        if (!shape || !data)
+        const char *name = hx_strdup(a, c->name);      // the graph may be gone before they are
+        if (!shape || !data || !name)
             return hx_fail(HX_E_NOMEM, "no memory for a copy of the states [E-NOMEM]");
         shape[0] = A;
         memcpy(shape + 1, c->shape, sizeof *shape * (size_t)c->rank);
-        list[i] = (hx_st_item){ c->name, HX_ST_F32, c->rank + 1, shape, data };
+        list[i] = (hx_st_item){ name, HX_ST_F32, c->rank + 1, shape, data };
     }
     *items = list;
     return list ? HX_OK : HX_E_NOMEM;

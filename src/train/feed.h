@@ -12,6 +12,8 @@ typedef struct hx_feed {
 // Cuts the texts into documents; with data.order other than stream all members stay NULL.
 hx_result hx_feed_new(hx_arena *arena, const hx_run_conf *c, const hx_corpus *corpus, hx_feed *out);
 void      hx_feed_done(hx_feed *f);
+// Training goes on through another text, in pieces of another length.
+hx_result hx_feed_turn(hx_feed *f, const hx_run_conf *c, const hx_text *text, hx_span span, int64_t seq_len);
 // ids as hx_engine_step takes them for a masked net, and ages: of step `step` (from 0) of a walk
 // that began at step `from`.
 void      hx_feed_fill(const hx_feed *f, const hx_stream *s, const hx_run_conf *c, int64_t step,

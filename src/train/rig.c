@@ -1,6 +1,8 @@
 // rig.c - parameters, engine and generator of a run; its texts; its learning rate.
 #include "rig.h"
 
+#include "curriculum.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -118,7 +120,9 @@ static hx_result check_text(const hx_run_conf *c, const hx_text *t)
 
 static hx_result read_all(const hx_run_conf *c, hx_corpus *out)
 {
-    HX_TRY(read_own(&c->data.train, out, HX_TRAIN_TEXT));
+    // what is evaluated is like the last stage of a curriculum
+    hx_strs last = { 1, { c->data.train.v[hx_stages(c) - 1] } };
+    HX_TRY(read_own(c->data.staged ? &last : &c->data.train, out, HX_TRAIN_TEXT));
     HX_TRY(read_own(&c->data.valid, out, HX_VALID_TEXT));
     HX_TRY(read_own(&c->data.test, out, HX_TEST_TEXT));
     if (!out->text[HX_TRAIN_TEXT])
@@ -140,6 +144,19 @@ hx_result hx_corpus_read(const hx_run_conf *c, hx_corpus *out)
     hx_result r = read_all(c, out);
     if (r)
         hx_corpus_done(out);
+    return r;
+}
+
+hx_result hx_stage_text(const hx_run_conf *c, int stage, hx_text **out)
+{
+    *out = NULL;
+    hx_result r = hx_text_read(&(hx_strs){ 1, { c->data.train.v[stage] } }, 0, out);
+    if (!r)
+        r = check_text(c, *out);
+    if (!r && !c->data.streams)
+        r = hx_span_check("train", hx_text_whole(*out), hx_stage_len(c, stage));
+    if (r)
+        hx_text_free(out);
     return r;
 }
 

@@ -18,6 +18,9 @@ typedef struct hx_corpus { hx_text *text[HX_N_TEXTS]; hx_span span[HX_N_TEXTS]; 
 // Reads data.train, .valid, .test: what is not given is cut from data.train by data.split.
 hx_result hx_corpus_read(const hx_run_conf *c, hx_corpus *out);
 void      hx_corpus_done(hx_corpus *c);
+// The training text of one stage of a curriculum that has a set for each: yours, freed with
+// hx_text_free. The last stage's is that of the corpus.
+hx_result hx_stage_text(const hx_run_conf *c, int stage, hx_text **out);
 
 // Learning rate of step 1, 2, ... steps: linear warm-up, then the schedule down to min_lr.
 double    hx_learning_rate(const hx_run_conf *c, int64_t step);

@@ -1,5 +1,6 @@
 // save.c - checkpoints of a trainer: the copy that they are written from beside training, what becomes
 // of them, and the way back.
+#include "curriculum.h"
 #include "trainer.h"
 
 #include <stdlib.h>
@@ -146,11 +147,12 @@ static hx_result load_states(hx_trainer *t, const char *dir)
     hx_arena *a = hx_engine_state_bytes(t->rig.engine) ? hx_arena_new() : NULL;
     hx_result r = a ? hx_states_load(a, t->rig.engine, dir, &there) : HX_OK;
     t->state.stream = t->feed.train ? hx_stream_mark(t->feed.train) : 0;
-    bool elsewhere = a && there && before && before != t->state.stream;
+    bool begins = hx_stage_begins(t->c, t->state.step);
+    bool elsewhere = a && there && before && before != t->state.stream && !begins;
     if (elsewhere)
         hx_say(t, HX_EVENT_WARN, "step %lld  documents, run.seed or train.seq_len are not those of the "
             "checkpoint: the streams begin anew", (long long)t->state.step);
-    if (!there || elsewhere)
+    if (!there || elsewhere || begins)
         t->state.walk = t->state.step;
     hx_arena_free(&a);
     return r;
@@ -162,6 +164,7 @@ hx_result hx_save_load(hx_trainer *t, const char *dir)
     HX_TRY(need_copy(t));
     char *a = t->copy;
     HX_TRY(hx_ckpt_state_read(dir, &t->state));
+    HX_TRY(hx_enter_stage(t, t->state.step));
     HX_TRY(hx_ckpt_read(dir, t->rig.net.params, a, a + n, a + 2 * n));
     if (t->c->train.ema > 0) {
         bool there;

@@ -2,6 +2,8 @@
 // boundaries where something else has to be done.
 #include "trainer.h"
 
+#include "curriculum.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,9 +14,9 @@
 
 // ---- data ---------------------------------------------------------------------------------
 
-static int64_t step_tokens(const hx_run_conf *c)
+static int64_t step_tokens(const hx_trainer *t)
 {
-    return (int64_t)c->train.batch * c->train.seq_len * c->train.accumulate;
+    return (int64_t)t->c->train.batch * t->T * t->c->train.accumulate;
 }
 
 static int64_t step_samples(const hx_run_conf *c)
@@ -22,11 +24,11 @@ static int64_t step_samples(const hx_run_conf *c)
     return (int64_t)c->train.batch * c->train.accumulate;
 }
 
-// Window `i` of the batches in t->ids, from token `at` of a text.
-static void put_window(hx_trainer *t, int64_t i, const hx_text *text, int64_t at)
+// Window `i`, of T tokens, of the batches in t->ids, from token `at` of a text.
+static void put_window(hx_trainer *t, int64_t i, int64_t T, const hx_text *text, int64_t at)
 {
     const hx_run_conf *c = t->c;
-    int64_t T = c->train.seq_len, B = c->train.batch, batch = B * (T + 1);
+    int64_t B = c->train.batch, batch = B * (T + 1);
     int32_t *ids = t->ids + i / B * batch * (c->data.masked ? 2 : 1) + i % B * (T + 1);
     hx_window_ids(text, at, T, ids);
     if (c->data.masked)
@@ -42,13 +44,13 @@ static void fill_ids(hx_trainer *t, int64_t step)
         hx_engine_ages(t->rig.engine, t->feed.ages);
         return;
     }
-    hx_span s = t->corpus.span[HX_TRAIN_TEXT];
-    int64_t T = c->train.seq_len, n = step_samples(c), first = t->sample0 + (step - t->step0) * n;
+    hx_span s = hx_train_span(t);
+    int64_t T = t->T, n = step_samples(c), first = t->sample0 + (step - t->step0) * n;
     bool in_order = !strcmp(c->data.order, "sequential");
     for (int64_t i = 0; i < n; i++) {
         int64_t at = in_order ? hx_window_at(s, T, (first + i) % hx_window_count(s, T))
                               : hx_window_random(s, T, (uint64_t)c->run.seed, first + i);
-        put_window(t, i, t->corpus.text[HX_TRAIN_TEXT], at);
+        put_window(t, i, T, hx_train_text(t), at);
     }
 }
 
@@ -126,7 +128,7 @@ static hx_result evaluate(hx_trainer *t, hx_losses *out)
             return HX_E_STOPPED;
         for (int64_t i = 0; i < B; i++) {
             int64_t k = (b * B + i) * windows / used;
-            put_window(t, i, t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k));
+            put_window(t, i, T, t->corpus.text[HX_VALID_TEXT], hx_window_at(s, T, k));
         }
         hx_losses l;
         HX_TRY(hx_engine_eval(t->rig.engine, t->ids, NULL, &l));
@@ -259,6 +261,7 @@ static hx_result begin(hx_trainer *t)
         t->ended = patience_is_over(t);
         hx_say(t, HX_EVENT_NOTE, "step %lld  resumed from %s", (long long)t->state.step, dir);
     } else {
+        HX_TRY(hx_enter_stage(t, 0));
         t->state = (hx_ckpt_state){ .seed = t->c->run.seed,
             .stream = t->feed.train ? hx_stream_mark(t->feed.train) : 0 };
         HX_TRY(hx_run_rewind(t->p->run, -1));
@@ -375,6 +378,8 @@ static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
     hx_row_begin(t, &b, "train");
     hx_row_losses(t, &b, l);
     hx_out_add(&b, ", \"lr\": %.7g", e->lr);
+    if (t->c->train.curriculum.n)
+        hx_out_add(&b, ", \"seq_len\": %lld", (long long)t->T);
     hx_row_number(&b, "grad_norm", e->grad_norm);
     hx_row_number(&b, "tok_s", e->tok_s);
     hx_row_number(&b, "step_ms", e->step_ms);
@@ -410,7 +415,7 @@ static hx_result take_result(hx_trainer *t)
     t->state.updates += !l.skipped;
     t->state.norm_before = t->state.norm_last;
     t->state.norm_last = l.skipped ? 0 : l.grad_norm;
-    t->state.tokens += step_tokens(t->c);
+    t->state.tokens += step_tokens(t);
     t->state.sample += step_samples(t->c);
     t->span_s += spent;
     t->all_s += spent;
@@ -423,7 +428,7 @@ static hx_result take_result(hx_trainer *t)
                   .grad_norm = l.grad_norm,
                   .lr = hx_learning_rate(t->c, l.step),
                   .step_ms = 1000 * per_step,
-                  .tok_s = (double)step_tokens(t->c) / per_step,
+                  .tok_s = (double)step_tokens(t) / per_step,
                   .eta_s = (double)(t->c->train.steps - l.step) * t->all_s / (double)t->all_steps};
     e.memory = hx_dev_get_stats(t->dev).bytes_now;
     if (l.skipped)
@@ -550,6 +555,10 @@ static hx_result loop(hx_trainer *t)
     for (int64_t step = t->state.step; step < t->c->train.steps && !t->ended;) {
         if (stopping(t))
             return HX_E_STOPPED;
+        if (hx_stage_begins(t->c, step)) {
+            HX_TRY(drain(t));
+            HX_TRY(hx_next_stage(t, step));
+        }
         double start = hx_now();
         fill_ids(t, step);
         hx_trace_span(t->trace, "batch", start, hx_now());
@@ -622,6 +631,8 @@ static hx_result init(hx_trainer *t)
 {
     const hx_run_conf *c = t->c;
     HX_TRY(hx_corpus_read(c, &t->corpus));
+    for (int i = 0; c->data.staged && i < hx_stages(c) - 1; i++)
+        HX_TRY(hx_stage_text(c, i, &t->stage_text[i]));
     HX_TRY(hx_feed_new(t->arena, c, &t->corpus, &t->feed));
     HX_TRY(hx_rig_new(t->dev, c, c->trace != NULL, &t->rig));
     t->ids = hx_new(t->arena, int32_t,
@@ -638,7 +649,7 @@ hx_result hx_trainer_new(const hx_run_conf *conf, hx_dev *dev, hx_trainer **out)
         hx_arena_free(&arena);
         return HX_E_NOMEM;
     }
-    *t = (hx_trainer){ .arena = arena, .c = conf, .dev = dev };
+    *t = (hx_trainer){ .arena = arena, .c = conf, .dev = dev, .stage = -1, .T = conf->train.seq_len };
     hx_result r = init(t);
     if (r)
         hx_trainer_free(&t);
@@ -655,6 +666,8 @@ void hx_trainer_free(hx_trainer **tp)
     hx_rig_done(&t->rig);
     hx_feed_done(&t->feed);
     hx_corpus_done(&t->corpus);
+    for (int i = 0; i < HX_MAX_LIST; i++)
+        hx_text_free(&t->stage_text[i]);
     hx_arena *arena = t->arena;
     hx_arena_free(&arena);
     *tp = NULL;

@@ -18,6 +18,9 @@ struct hx_trainer {
     hx_ckpt_state          state;          // as of the newest step whose result was taken
     int32_t               *ids;            // one step's windows, a batch before its labels if masked
     hx_feed                feed;           // of a run that reads streams
+    int                    stage;          // of a curriculum, -1 before the first step
+    int64_t                T;              // tokens of a sequence of this stage
+    hx_text               *stage_text[HX_MAX_LIST];    // of all but the last where each has its own
     int64_t                sample0, step0; // index of the next sample at the step we began from
     double                 began, mark;    // times: of this process's training, of the last result
     double                 span_s;         // spent on steps since the last row
@@ -35,6 +38,14 @@ struct hx_trainer {
     bool                   ended;          // evaluations have not become better for long
     char                   bad[256];       // of the last step that was skipped: what was not finite
 };
+
+// ---- stages of a curriculum; without one there is one stage
+const hx_text *hx_train_text(const hx_trainer *t);     // that the stage reads
+hx_span   hx_train_span(const hx_trainer *t);
+// The stage of the step that follows `step` finished ones, none of which may be under way; streams are
+// cut anew. hx_next_stage: on the way, where hx_stage_begins; documents begin, too.
+hx_result hx_enter_stage(hx_trainer *t, int64_t step);
+hx_result hx_next_stage(hx_trainer *t, int64_t step);
 
 // Seconds on a clock that only goes forward.
 static inline double hx_now(void) { return 1e-3 * hx_now_ms(); }
