@@ -286,6 +286,14 @@ START_TEST(refused)
          ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
          "[{\"id\": 1, \"content\": \"\"}]}",
          "is empty"},
+        {"{\"pre_tokenizer\": " GPT2
+         ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
+         "[{\"id\": 0, \"content\": \"x\"}]}",
+         "has the id 0 of another word"},
+        {"{\"pre_tokenizer\": " GPT2
+         ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
+         "[{\"id\": 1, \"content\": \"x\"}, {\"id\": 1, \"content\": \"y\"}]}",
+         "has the id 1 of another word"},
         {"{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", "
          "\"pattern\": {\"Regex\": "
          "\"x\"}, \"behavior\": \"Isolated\"}, " GPT2

@@ -38,6 +38,9 @@ single clang clang_lane
 # every kernel through AMD's compiler: what does not compile or spills fails, and what got worse
 single amd tools/amd
 
+# every parser for a minute on inputs that libFuzzer makes from the corpus
+single fuzz tools/fuzz --seconds 60
+
 # memory errors and undefined behaviour
 sanitizers() {
     build build-asan -Db_sanitize=address,undefined -Db_lundef=false --

@@ -27,7 +27,7 @@ enum {
     BUILTIN_WORKGROUP_SIZE = 25, MODE_LOCAL_SIZE = 17, MODE_LOCAL_SIZE_ID = 38,
     CLASS_UNIFORM_CONSTANT = 0, CLASS_UNIFORM = 2, CLASS_WORKGROUP = 4, CLASS_PUSH = 9,
     CLASS_STORAGE = 12, CAP_COOPMAT_NV = 5357, CAP_COOPMAT_KHR = 6022,
-    MAX_IDS = 1 << 20, MAX_DEPTH = 16,
+    MAX_IDS = 1 << 20, MAX_DEPTH = 16, MAX_VISITS = 1 << 16,
 };
 
 // One result id: the instruction that made it, and its own decorations.
@@ -45,6 +45,7 @@ typedef struct module {
     int n_spec;
     uint32_t bound;
     id_info *id;
+    int64_t *visits;                       // of types and constants: one may name another often
 } module;
 
 static hx_result damaged(const module *m, const char *what)
@@ -163,7 +164,7 @@ static int64_t compute(const module *m, const uint32_t *w, int depth)
     if (w[3] == OP_COMPOSITE_EXTRACT) {
         const uint32_t *c = len_of(w) == 6 ? def_of(m, w[4], 0) : NULL;
         bool fits = c && (op_of(c) == OP_SPEC_COMPOSITE || op_of(c) == OP_CONSTANT_COMPOSITE) &&
-                    w[5] < len_of(c) - 3;
+                    w[5] + 3ull < len_of(c);
         return fits ? value_of(m, c[3 + w[5]], depth + 1) : -1;
     }
     if (w[3] == OP_SELECT && len_of(w) == 7) {
@@ -198,7 +199,7 @@ static int64_t compute(const module *m, const uint32_t *w, int depth)
 static int64_t value_of(const module *m, uint32_t id, int depth)
 {
     const uint32_t *w = def_of(m, id, 0);
-    if (!w || depth > MAX_DEPTH)
+    if (!w || depth > MAX_DEPTH || ++*m->visits > MAX_VISITS)
         return -1;
     int spec = m->id[id].spec_id;
     bool given = spec >= 0 && spec < m->n_spec;
@@ -218,7 +219,7 @@ static int64_t bytes_of(const module *m, uint32_t type, int depth)
 {
     const uint32_t *w = def_of(m, type, 0);
     int64_t sum = 0, one, n;
-    if (!w || depth > MAX_DEPTH)
+    if (!w || depth > MAX_DEPTH || ++*m->visits > MAX_VISITS)
         return -1;
     switch (op_of(w)) {
     case OP_TYPE_BOOL:
@@ -368,7 +369,9 @@ static hx_result read_all(module *m, hx_reflect *out)
 hx_result hx_reflect_spirv(const char *name, const uint32_t *spirv, size_t n_words,
                            const uint32_t *spec, int n_spec, hx_reflect *out)
 {
-    module m = { .name = name, .code = spirv, .n_words = n_words, .spec = spec, .n_spec = n_spec };
+    int64_t visits = 0;
+    module m = { .name = name, .code = spirv, .n_words = n_words, .spec = spec, .n_spec = n_spec,
+                 .visits = &visits };
     *out = (hx_reflect){ 0 };
     if (n_words < 5 || spirv[0] != 0x07230203)
         return damaged(&m, "not SPIR-V");

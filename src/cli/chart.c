@@ -60,7 +60,9 @@ void hx_number_text(char *out, size_t size, double v, const char *unit)
     snprintf(out, size, form, v, after, is_bytes || !unit ? "" : unit);
 }
 
-enum { LEFT = 62, RIGHT = 14, TOP = 34, BOTTOM = 34 };
+// ticks are counted: next to a large number a small step changes nothing
+enum { LEFT = 62, RIGHT = 14, TOP = 34, BOTTOM = 34, MOST_TICKS = 40 };
+#define MOST 1e300
 
 typedef struct axis { double lo, hi, from, to; bool log; } axis;
 
@@ -97,14 +99,18 @@ static void find_ranges(const hx_chart *c, axis *x, axis *y)
             y_hi = fmax(y_hi, v);
         }
     if (!(x_lo < x_hi)) {
-        x_lo = isfinite(x_lo) ? x_lo - 0.5 : 0;
-        x_hi = x_lo + 1;
+        double at = isfinite(x_lo) ? x_lo : 0.5, beside = fmax(0.5, 1e-9 * fabs(at));
+        x_lo = at - beside;
+        x_hi = at + beside;
     }
     if (!(y_lo <= y_hi))
         y_lo = 0, y_hi = 1;
     double room = fmax(0.05 * (y_hi - y_lo), c->log_y ? 0.1 : 0.01 * fabs(y_hi) + 1e-12);
-    *x = (axis){ x_lo, x_hi, LEFT, c->width - RIGHT, false };
-    *y = (axis){ c->zero ? 0 : y_lo - room, y_hi + room, c->height - BOTTOM, TOP, c->log_y };
+    // differences of what is shown must be numbers
+    y_lo = c->zero ? 0 : fmax(y_lo - room, -MOST);
+    y_hi = fmin(fmax(y_hi, y_lo) + room, MOST);
+    *x = (axis){ fmax(x_lo, -MOST), fmin(x_hi, MOST), LEFT, c->width - RIGHT, false };
+    *y = (axis){ y_lo, y_hi, c->height - BOTTOM, TOP, c->log_y };
 }
 
 // 1, 2 or 5 times a power of ten, about `n` of them between lo and hi.
@@ -141,15 +147,17 @@ static void put_y(hx_out *b, const hx_chart *c, const axis *y)
     double lo = y->log ? pow(10, y->lo) : y->lo, hi = y->log ? pow(10, y->hi) : y->hi;
     bool bytes = c->unit && !strcmp(c->unit, "B");
     double step = bytes ? byte_step(lo, hi, 6) : tick_step(lo, hi, 5);
-    for (double v = ceil(lo / step) * step; v <= hi + 1e-9 * step; v += step)
-        put_tick(b, c, y, v);
+    double first = ceil(lo / step) * step;
+    for (int k = 0; k < MOST_TICKS && first + k * step <= hi + 1e-9 * step; k++)
+        put_tick(b, c, y, first + k * step);
 }
 
 static void put_x(hx_out *b, const hx_chart *c, const axis *x)
 {
-    double step = tick_step(x->lo, x->hi, c->width / 110);
-    for (double v = ceil(x->lo / step) * step; v <= x->hi + 1e-9 * step; v += step) {
+    double step = tick_step(x->lo, x->hi, c->width / 110), first = ceil(x->lo / step) * step;
+    for (int k = 0; k < MOST_TICKS && first + k * step <= x->hi + 1e-9 * step; k++) {
         char text[40];
+        double v = first + k * step;
         hx_number_text(text, sizeof text, fabs(v) < 1e-12 ? 0 : v, NULL);
         hx_out_add(b, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>", place(x, v),
                    c->height - BOTTOM + 16, text);
@@ -165,11 +173,12 @@ static void put_line(hx_out *b, const hx_chart *c, const hx_line *l, const axis 
     for (int i = 0; i < l->n;) {
         double at = place(x, l->x[i]), sum = 0;
         int k = 0;
-        for (; i < l->n && place(x, l->x[i]) < at + 0.5; i++)
+        do {
             if (shown(c, l->y[i])) {
                 sum += l->y[i];
                 k++;
             }
+        } while (++i < l->n && place(x, l->x[i]) < at + 0.5);
         if (!k && open) {
             hx_out_add(b, "\"/>");
             open = false;

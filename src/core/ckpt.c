@@ -203,20 +203,36 @@ static void put_state(hx_out *o, const hx_ckpt_state *s)
     hx_out_add(o, "}\n");
 }
 
+// What an older version did not write is 0.
+static hx_result take_int64_t(const char *dir, const json_t *o, const char *name, int64_t *out)
+{
+    const json_t *v = json_object_get(o, name);
+    *out = json_integer_value(v);
+    if (v && (!json_is_integer(v) || *out < 0))
+        return hx_fail(HX_E_INPUT, "'%s/state.json': '%s' must be an integer from 0 "
+                       "[E-CKPT-STATE]", dir, name);
+    return HX_OK;
+}
+
+static hx_result take_double(const char *dir, const json_t *o, const char *name, double *out)
+{
+    const json_t *v = json_object_get(o, name);
+    *out = json_number_value(v);
+    if (v && !json_is_number(v))
+        return hx_fail(HX_E_INPUT, "'%s/state.json': '%s' must be a number [E-CKPT-STATE]", dir,
+                       name);
+    return HX_OK;
+}
+
 hx_result hx_ckpt_state_read(const char *dir, hx_ckpt_state *out)
 {
     hx_arena *a = hx_arena_new();
     json_t *o;
     hx_result r = read_json(a, dir, "state.json", &o);
     *out = (hx_ckpt_state){ 0 };
-    // what an older version did not write is 0; the step must be there
-    if (!r && !json_is_number(json_object_get(o, "step")))
+    if (!r && !json_object_get(o, "step"))
         r = hx_fail(HX_E_INPUT, "'%s/state.json': 'step' is missing [E-CKPT-STATE]", dir);
-#define X(type, name)                                                                              \
-    if (!r && json_is_number(json_object_get(o, #name)))                                           \
-        out->name = (type)(json_is_integer(json_object_get(o, #name))                              \
-                           ? (type)json_integer_value(json_object_get(o, #name))                   \
-                           : (type)json_real_value(json_object_get(o, #name)));
+#define X(type, name) if (!r) r = take_##type(dir, o, #name, &out->name);
     HX_CKPT_STATE(X)
 #undef X
     json_decref(o);

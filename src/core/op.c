@@ -189,6 +189,19 @@ static int64_t atom(const char **p, const scope *s)
     return hx_attr_int(s->op, s->attrs, name, NULL);
 }
 
+// Sizes may come from a user's sample: what does not fit in 64 bits is the largest there is.
+static int64_t times(int64_t a, int64_t b)
+{
+    int64_t r;
+    return __builtin_mul_overflow(a, b, &r) ? (a < 0) != (b < 0) ? INT64_MIN : INT64_MAX : r;
+}
+
+static int64_t plus(int64_t a, int64_t b)
+{
+    int64_t r;
+    return __builtin_add_overflow(a, b, &r) ? a < 0 ? INT64_MIN : INT64_MAX : r;
+}
+
 static int64_t product(const char **p, const scope *s)
 {
     int64_t v = atom(p, s);
@@ -197,7 +210,7 @@ static int64_t product(const char **p, const scope *s)
         if (c == ' ')
             continue;
         int64_t w = atom(p, s);
-        v = c == '*' ? v * w : w > 0 ? hx_ceil_div(v, w) : 0;
+        v = c == '*' ? times(v, w) : w > 0 ? hx_ceil_div(v, w) : 0;
     }
     return v;
 }
@@ -208,7 +221,7 @@ static int64_t sum(const char **p, const scope *s)
     while (**p == '+' || **p == '-') {
         char c = *(*p)++;
         int64_t w = product(p, s);
-        v += c == '+' ? w : -w;
+        v = plus(v, c == '+' ? w : times(w, -1));
     }
     return v;
 }
@@ -234,7 +247,7 @@ int64_t hx_arg_count(const hx_op *op, const int64_t *dim, const void *attrs, int
     const hx_sig *s = hx_sig_of(op);
     int64_t n = 1;
     for (int r = 0; r < s->rank[arg]; r++)
-        n *= hx_eval(s->shape[arg][r], op, dim, attrs);
+        n = times(n, hx_eval(s->shape[arg][r], op, dim, attrs));
     return n;
 }
 

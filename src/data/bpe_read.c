@@ -266,7 +266,12 @@ static hx_result read_added(reader *r, json_t *list)
         HX_TRY(read_id(r, json_object_get(v, "id"), s, &a->id));
         HX_TRY(copy_piece(r, s, (int64_t)strlen(s), &a->p));
         a->late = is_true(v, "normalized");
-        // the same id may be a word of the vocabulary
+        // the same id may be a word of the vocabulary, but then the same one
+        const piece *word = &b->token[a->id];
+        if (word->s && (word->n != a->p.n || memcmp(word->s, a->p.s, (size_t)word->n)))
+            return hx_fail(HX_E_INPUT,
+                           "'%s': added token '%.40s' has the id %d of another word [E-BPE-FILE]",
+                           r->path, s, a->id);
         b->token[a->id] = a->p;
         b->starts[a->p.s[0]] = true;
     }
