@@ -64,9 +64,10 @@ const hx_dev_caps *hx_dev_get_caps(const hx_dev *d);
 // Keeps in its caps what was found out about its matrix units.
 void      hx_dev_note_places(hx_dev *d, hx_precision precision, const uint32_t places[4]);
 
-// What the null and the Vulkan device count; all zero after opening.
+// What the null and the Vulkan device count; all zero after opening. objects: of Vulkan, that exist
+// now: memory, buffers, pipelines, pools and what was taken from them.
 typedef struct hx_dev_stats {
-    int64_t submits, dispatches, barriers, bytes_now, bytes_peak, validation_messages;
+    int64_t submits, dispatches, barriers, bytes_now, bytes_peak, objects, validation_messages;
 } hx_dev_stats;
 hx_dev_stats hx_dev_get_stats(const hx_dev *d);
 

@@ -62,3 +62,9 @@ if threads_build; then
 else
     count fail "threads: build"
 fi
+
+# twenty minutes of training with evaluations, samples and saves all the time: nothing may grow
+soak_vulkan() {
+    VK_DRIVER_FILES=${VK_DRIVER_FILES:-/usr/share/vulkan/icd.d/lvp_icd.$(uname -m).json} tools/soak --device name:llvmpipe
+}
+single soak soak_vulkan

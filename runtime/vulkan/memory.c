@@ -127,6 +127,7 @@ static void block_free(hx_vk *d, hx_vk_block *b)
         }
     d->heap_used[heap_of(d, b->type)] -= b->bytes;
     d->fn.vkFreeMemory(d->dev, b->memory, NULL);
+    d->base.stats.objects--;
     free(b->free);
     free(b);
 }
@@ -159,6 +160,7 @@ static hx_result block_new(hx_vk *d, uint32_t type, int64_t bytes, hx_vk_block *
         free(b);
         return hx_vk_fail(d, r, "allocating memory");
     }
+    d->base.stats.objects++;
     d->heap_used[heap] += bytes;
     b->next = d->blocks;
     d->blocks = b;
@@ -235,6 +237,7 @@ static hx_result bind_new(hx_vk *d, hx_vk_buf *b, const char *name)
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT };
     HX_VK_TRY(d, d->fn.vkCreateBuffer(d->dev, &info, NULL, &b->buffer), "making a buffer");
+    d->base.stats.objects++;
     hx_vk_name(d, VK_OBJECT_TYPE_BUFFER, b->buffer, name);
     VkMemoryRequirements need;
     d->fn.vkGetBufferMemoryRequirements(d->dev, b->buffer, &need);
@@ -291,8 +294,10 @@ void hx_vk_buf_free(hx_buf *buf)
     hx_vk *d = (hx_vk *)buf->dev;
     if (d->hung)
         return;
-    if (b->buffer)
+    if (b->buffer) {
         d->fn.vkDestroyBuffer(d->dev, b->buffer, NULL);
+        d->base.stats.objects--;
+    }
     if (b->place.bytes) {
         d->base.stats.bytes_now -= b->place.bytes;
         range_give(b->block, b->place);

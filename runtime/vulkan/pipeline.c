@@ -141,6 +141,7 @@ hx_result hx_vk_pipeline_get(hx_vk *d, const hx_kernel *k, hx_vk_pipeline **out)
         return made;
     }
     hx_vk_name(d, VK_OBJECT_TYPE_PIPELINE, p->pipeline, k->name);
+    d->base.stats.objects += 2;            // with its layout
     p->next = *bucket;
     *bucket = *out = p;
     return HX_OK;

@@ -62,6 +62,12 @@ static void enter(hx_vk_prog *p, VkPipelineStageFlags stage)
     p->stage = stage;
 }
 
+static void count(hx_vk_prog *p)
+{
+    p->objects++;
+    p->base.dev->stats.objects++;
+}
+
 static hx_result piece_begin(hx_vk_prog *p)
 {
     hx_vk *d = (hx_vk *)p->base.dev;
@@ -73,6 +79,7 @@ static hx_result piece_begin(hx_vk_prog *p)
         .commandBufferCount = 1 };
     HX_VK_TRY(d, d->fn.vkAllocateCommandBuffers(d->dev, &info, &piece->cmd),
               "making a command buffer");
+    count(p);
     hx_vk_name(d, VK_OBJECT_TYPE_COMMAND_BUFFER, piece->cmd, p->name);
     VkCommandBufferBeginInfo begin = { VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO };
     HX_VK_TRY(d, d->fn.vkBeginCommandBuffer(piece->cmd, &begin), "recording a program");
@@ -94,6 +101,8 @@ hx_result hx_vk_prog_new(hx_dev *dev, bool profile, const char *name, hx_prog **
     VkCommandPoolCreateInfo info = { VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
         .queueFamilyIndex = d->gpu.family };
     VkResult made = HX_VK_CALL(d->fn.vkCreateCommandPool(d->dev, &info, NULL, &p->commands));
+    if (!made)
+        count(p);
     hx_result r = made ? hx_vk_fail(d, made, "making a command pool") : piece_begin(p);
     if (r) {
         hx_vk_prog_free(&p->base);
@@ -117,6 +126,7 @@ static hx_result pool_new(hx_vk_prog *p, int n_bindings)
         .maxSets = (uint32_t)pool.sets, .poolSizeCount = 1, .pPoolSizes = &size };
     HX_VK_TRY(d, d->fn.vkCreateDescriptorPool(d->dev, &info, NULL, &pool.pool),
               "making a descriptor pool");
+    count(p);
     p->pool[p->n_pool++] = pool;
     return HX_OK;
 }
@@ -134,6 +144,7 @@ static hx_result set_new(hx_vk_prog *p, const hx_binding *bind, int n, VkDescrip
     VkDescriptorSetAllocateInfo info = { VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
         .descriptorPool = pool->pool, .descriptorSetCount = 1, .pSetLayouts = &layout };
     HX_VK_TRY(d, d->fn.vkAllocateDescriptorSets(d->dev, &info, out), "making a descriptor set");
+    count(p);
     pool->sets--;
     pool->bindings -= n;
 
@@ -161,6 +172,7 @@ static hx_result timestamp(hx_vk_prog *p, int query)
             .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = HX_VK_QUERIES };
         HX_VK_TRY(d, d->fn.vkCreateQueryPool(d->dev, &info, NULL, &p->query[pool]),
                   "making timestamps");
+        count(p);
         p->n_query++;
         d->fn.vkCmdResetQueryPool(recording(p), p->query[pool], 0, HX_VK_QUERIES);
     }
@@ -270,6 +282,7 @@ void hx_vk_prog_free(hx_prog *prog)
     for (int i = 0; i < p->n_query; i++)
         d->fn.vkDestroyQueryPool(d->dev, p->query[i], NULL);
     d->fn.vkDestroyCommandPool(d->dev, p->commands, NULL);
+    d->base.stats.objects -= p->objects;
     free(p->piece);
     free(p->pool);
     free(p->query);

@@ -161,6 +161,7 @@ typedef struct hx_vk_pool { VkDescriptorPool pool; int sets, bindings; } hx_vk_p
 struct hx_vk_prog {
     hx_prog       base;
     char          name[64];
+    int           objects;                 // that go with it, as hx_dev_stats counts them
     VkCommandPool commands;
     hx_vk_piece  *piece;   int n_piece, cap_piece;
     hx_vk_pool   *pool;    int n_pool, cap_pool;

@@ -384,8 +384,9 @@ static hx_result write_row(hx_trainer *t, const hx_losses *l, const hx_event *e)
     hx_row_number(&b, "tok_s", e->tok_s);
     hx_row_number(&b, "step_ms", e->step_ms);
     hx_dev_stats mem = hx_dev_get_stats(t->dev);
-    hx_out_add(&b, ", \"mem\": {\"device\": %lld, \"peak\": %lld, \"host\": %lld}",
-               (long long)mem.bytes_now, (long long)mem.bytes_peak, (long long)hx_resident_bytes());
+    hx_out_add(&b, ", \"mem\": {\"device\": %lld, \"peak\": %lld, \"objects\": %lld, \"host\": %lld}",
+               (long long)mem.bytes_now, (long long)mem.bytes_peak, (long long)mem.objects,
+               (long long)hx_resident_bytes());
     HX_TRY(hx_row_end(t, &b));
     hx_put_losses(t, "train", l);
     hx_put_event(t, "optim", "lr", e->lr);
