@@ -147,14 +147,30 @@ static const hx_dev_fns null_fns = {
     null_prog_free, null_prog_times, null_submit,        null_wait,
 };
 
+// What a GPU with matrix units has: opened for 16 bits, plans are those of such a device.
+static void add_units(hx_dev_caps *c)
+{
+    c->has = HX_CAP_SUBGROUP | HX_CAP_SHARED48 | HX_CAP_STORE16 | HX_CAP_FP16 | HX_CAP_COOPMAT |
+        HX_CAP_COOPMAT_BF | HX_CAP_GPU;
+    c->shared_bytes = 49152;
+    c->subgroup_min = c->subgroup_max = 32;
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 3; k++)
+            c->matrix[i][k] = 16;
+        c->asked_places[i] = true;
+        c->places[i][3] = 1;
+    }
+}
+
 hx_result hx_null_open(const hx_dev_params *p, hx_dev **out)
 {
-    (void)p;
     null_dev *d = calloc(1, sizeof *d);
     if (!d)
         return hx_fail(HX_E_NOMEM, "no memory for the null device [E-NOMEM]");
     d->base.fn = &null_fns;
     d->base.caps = null_caps;
+    if (p->precision == HX_BF16 || p->precision == HX_FP16)
+        add_units(&d->base.caps);
     *out = &d->base;
     return HX_OK;
 }

@@ -333,18 +333,24 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-// Milliseconds from result to result of `reps` steps, two under way at a time as in training.
-static hx_result time_steps(hx_engine *e, const int32_t *ids, int reps, double *ms)
+// What a step takes: result to result, and of the host's processor, each in the order of steps.
+typedef struct times { double *ms, *host_ms, first_ms; } times;
+
+// `reps` steps, two under way at a time as in training, after two to warm up. first_ms: from the
+// process's beginning to the end of the very first.
+static hx_result time_steps(hx_engine *e, const int32_t *ids, int reps, times *t)
 {
     hx_losses l;
     HX_TRY(hx_engine_step(e, 1, 1e-4, ids));
     HX_TRY(hx_engine_result(e, &l));
+    t->first_ms = hx_process_age_ms();
     HX_TRY(hx_engine_step(e, 2, 1e-4, ids));
     for (int i = 0; i < reps; i++) {
-        double mark = hx_now_ms();
+        double mark = hx_now_ms(), work = hx_thread_ms();
         HX_TRY(hx_engine_step(e, i + 3, 1e-4, ids));
         HX_TRY(hx_engine_result(e, &l));
-        ms[i] = hx_now_ms() - mark;
+        t->ms[i] = hx_now_ms() - mark;
+        t->host_ms[i] = hx_thread_ms() - work;
     }
     return hx_engine_result(e, &l);
 }
@@ -406,8 +412,8 @@ static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_
     int64_t n = (int64_t)k->train.batch * (k->train.seq_len + 1) * k->train.accumulate;
     int64_t V = hx_min(k->model->size(k->model_conf, "num_tokens"), 256);
     int32_t *ids = hx_new(c->arena, int32_t, n);
-    double *ms = hx_new(c->arena, double, o->reps + 1);
-    if (!ids || !ms)
+    times t = { hx_new(c->arena, double, o->reps + 1), hx_new(c->arena, double, o->reps + 1), 0 };
+    if (!ids || !t.ms || !t.host_ms)
         return HX_E_NOMEM;
     uint32_t state = 1;
     for (int64_t i = 0; i < n; i++) {
@@ -415,19 +421,22 @@ static hx_result run_steps(hx_cli *c, hx_dev *d, const hx_run_conf *k, const hx_
         ids[i] = (int32_t)((state >> 8) % V);
     }
     HX_TRY(hx_engine_init(rig->engine, 1));
-    HX_TRY(time_steps(rig->engine, ids, o->reps, ms));
-    qsort(ms, (size_t)o->reps, sizeof *ms, by_value);
-    double median = ms[o->reps / 2];
+    HX_TRY(time_steps(rig->engine, ids, o->reps, &t));
+    qsort(t.ms, (size_t)o->reps, sizeof *t.ms, by_value);
+    qsort(t.host_ms, (size_t)o->reps, sizeof *t.host_ms, by_value);
+    double median = t.ms[o->reps / 2], host = t.host_ms[o->reps / 2];
     hx_engine_facts f = hx_engine_get_facts(rig->engine);
     if (print)
         printf("%s, %s\nstep %.2f ms (fastest %.2f), %.0f tokens/s, %.2f GFLOP/s, %.2f GB/s, %lld "
-               "dispatches in %lld levels\n",
+               "dispatches in %lld levels\n%.0f us of the calling thread a step, first step done %.2f s after the start\n",
                hx_printable(c->arena, hx_dev_get_caps(d)->name),
-               hx_precision_names[hx_dev_get_caps(d)->precision], median, ms[0],
+               hx_precision_names[hx_dev_get_caps(d)->precision], median, t.ms[0],
                1e3 * (double)tokens / median, f.flops / median * 1e-6,
-               (double)f.traffic / median * 1e-6, (long long)f.dispatches, (long long)f.levels);
+               (double)f.traffic / median * 1e-6, (long long)f.dispatches, (long long)f.levels,
+               1e3 * host, 1e-3 * t.first_ms);
     json_array_append_new(
-        list, json_pack("{sf sf sf sf sf sI sI sI}", "step_ms", median, "fastest_ms", ms[0],
+        list, json_pack("{sf sf sf sf sf sf sf sI sI sI}", "step_ms", median, "fastest_ms", t.ms[0],
+                        "host_us", 1e3 * host, "first_step_s", 1e-3 * t.first_ms,
                         "tok_s", 1e3 * (double)tokens / median, "gflops", f.flops / median * 1e-6,
                         "gbs", (double)f.traffic / median * 1e-6, "dispatches",
                         (json_int_t)f.dispatches, "levels", (json_int_t)f.levels, "peak_bytes",

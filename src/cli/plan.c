@@ -12,7 +12,7 @@
 typedef struct plan_opts {
     hx_strs set, data;
     const char *fit;
-    bool json, dump, time;
+    bool json, dump, time, peak;
 } plan_opts;
 #define O(type, member, def, help) { #member, type, offsetof(plan_opts, member), def, 0, 0, help }
 static const hx_field plan_fields[] = {
@@ -22,6 +22,7 @@ static const hx_field plan_fields[] = {
       "`device`: into what --device has"),
     O(HX_BOOL, time, "false", "with --device: also three steps on it, and how long the training would take"),
     O(HX_BOOL, json, "false", "one JSON document on stdout"),
+    O(HX_BOOL, peak, "false", "also what is in memory where activations take most, by operator"),
     O(HX_BOOL, dump, "false", "also every step of the plans: kernel, shape, memory"),
     {0}
 };
@@ -199,6 +200,15 @@ static hx_result dump(hx_arena *a, const hx_engine *e)
     return HX_OK;
 }
 
+static hx_result show_peak(hx_arena *a, const hx_engine *e)
+{
+    const char *text = hx_plan_peak(hx_engine_plan(e, 0), a);
+    if (!text)
+        return HX_E_NOMEM;
+    printf("\n# at the peak\n%s", text);
+    return HX_OK;
+}
+
 static hx_result show(hx_cli *c, const hx_run_conf *k, const hx_dev *dev, const hx_rig *rig)
 {
     const plan_opts *o = c->opts;
@@ -227,6 +237,7 @@ static hx_result show(hx_cli *c, const hx_run_conf *k, const hx_dev *dev, const 
     if (!r && o->json)
         r = hx_cli_json(j, "-");
     json_decref(j);
+    r = !r && o->peak ? show_peak(c->arena, rig->engine) : r;
     return !r && o->dump ? dump(c->arena, rig->engine) : r;
 }
 

@@ -92,6 +92,12 @@ static bool usable(const hx_dev_caps *c, uint32_t has, const hx_row *r, const in
            (!r->fits || r->fits(dim, attrs)) && module_of(r);
 }
 
+// Does it run kernel rows? The null device pretends to, when it stands for one with matrix units.
+static bool has_rows(const hx_dev_caps *c)
+{
+    return !strcmp(c->kind, "vulkan") || (!strcmp(c->kind, "null") && c->precision != HX_FP32);
+}
+
 bool hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs)
 {
     const hx_dev_caps *c = hx_dev_get_caps(d);
@@ -124,7 +130,7 @@ static void find_halves(work *w)
     const hx_tape *t = w->t;
     hx_plan *p = w->p;
     const hx_dev_caps *c = hx_dev_get_caps(p->dev);
-    if (strcmp(c->kind, "vulkan"))
+    if (!has_rows(c))
         return;
     for (int s = 0; s < t->n_storage; s++)
         p->half[s] = c->precision != HX_FP32 && is_temp(w, s);
@@ -532,11 +538,10 @@ static void fill_places(const hx_dev_caps *c, hx_precision precision, hx_kernel 
 static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
 {
     const hx_dev_caps *c = hx_dev_get_caps(p->dev);
-    bool vulkan = !strcmp(c->kind, "vulkan");
     s->kernel = (hx_kernel){ .name = n->op->name, .user = n->op, .n_bindings = n->n_in + n->n_out };
     for (int k = n->n_in; k < n->n_in + n->n_out; k++)
         s->kernel.writes |= (uint16_t)(1u << k);
-    if (vulkan) {
+    if (has_rows(c)) {
         s->row = p->row[s->node];
         if (!s->row)
             return hx_fail(HX_E_NODEVICE, "%s has no kernel that '%s' can run [E-KERNEL]", n->op->name, c->name);
@@ -624,6 +629,9 @@ static hx_result plan(work *w)
     for (int i = 0; i < t->n_node; i++)
         if (w->needed[i])
             find_level(w, i);
+    w->p->first = w->first;
+    w->p->last = w->last;
+    w->p->owner = w->rep;
     HX_TRY(assign_memory(w));
     return make_steps(w);
 }
@@ -640,7 +648,7 @@ static int64_t block_limit(const hx_dev *d)
 static hx_result know_places(hx_dev *d)
 {
     const hx_dev_caps *c = hx_dev_get_caps(d);
-    bool units = !strcmp(c->kind, "vulkan") && c->precision;
+    bool units = has_rows(c) && c->precision;
     return units ? hx_places_of(d, c->precision, (uint32_t[4]){ 0 }) : HX_OK;
 }
 

@@ -22,6 +22,8 @@ typedef struct hx_plan {
     int            n_level;
     int64_t       *place;                  // per storage: bytes into its arena; -1: not used
     bool          *half;                   // per storage: its elements have 16 bits
+    int           *first, *last;           // per storage: levels in which its owner is alive; -1
+    int           *owner;                  // per storage: the one whose memory it has
     const hx_row **row;                    // per node: the kernel that was chosen, as in hx_step
     int64_t        temp_bytes;             // of the HX_TEMP arena
     int64_t        bound_bytes;            // the least that liveness allows
@@ -52,6 +54,9 @@ hx_result hx_plan_record(const hx_plan *p, hx_memory *const mem[HX_N_PLACES],
                          const int64_t shift[HX_N_PLACES], double cut_flops, hx_prog *prog);
 // One line per step, for people and golden files; allocated in `a`.
 char     *hx_plan_dump(const hx_plan *p, hx_arena *a);
+// What HX_TEMP holds at the level where most of it is alive: bytes by operator that made it, largest
+// first, for people; allocated in `a`.
+char     *hx_plan_peak(const hx_plan *p, hx_arena *a);
 // Can this device run this row of the operator when forced to: needs met, module built in, shape
 // accepted? HX_CAP_GPU is a preference that no device lacks.
 bool      hx_row_usable(const hx_dev *d, const hx_op *op, int row, const int64_t *dim, const void *attrs);
