@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../runtime/clock.h"
 #include "../../runtime/file.h"
 #include "../train/evaluate.h"
 #include "../train/rig.h"
@@ -104,10 +105,11 @@ static hx_result by_position(hx_cli *c, hx_loaded *l, const hx_text *text, hx_sp
 }
 
 static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_text *text,
-                              const hx_evaluation *e, json_t *positions)
+                              const hx_evaluation *e, double seconds, json_t *positions)
 {
     const eval_opts *o = c->opts;
     double bits = bits_of(text, e->ce);
+    int64_t peak = hx_dev_get_stats(l->dev).bytes_peak;
     if (!o->json[0] || strcmp(o->json, "-")) {
         printf("checkpoint       %s\n", l->dir);
         if (e->rows)
@@ -132,11 +134,13 @@ static hx_result print_result(hx_cli *c, const hx_loaded *l, const hx_text *text
                 100 * share(e->score.right, e->score.labels), (long long)e->score.right,
                 (long long)e->score.labels, 100 * share(e->score.rows_right, e->score.rows),
                 (long long)e->score.rows_right, (long long)e->score.rows);
+        printf("device memory    %lld bytes at most\ntook             %.3f s, %.0f predictions a second\n",
+               (long long)peak, seconds, (double)e->tokens / seconds);
     }
-    json_t *j = json_pack("{ss sI sI sI sf sf sf}", "checkpoint", l->dir, "windows",
+    json_t *j = json_pack("{ss sI sI sI sf sf sf sf sI}", "checkpoint", l->dir, "windows",
                           (json_int_t)e->windows, "seq_len", (json_int_t)e->seq_len, "tokens",
                           (json_int_t)e->tokens, "bpc", bits, "perplexity", exp(e->ce), "ce_loss",
-                          e->ce);
+                          e->ce, "seconds", seconds, "peak_bytes", (json_int_t)peak);
     if (e->rows)
         json_object_set_new(j, "rows", json_integer(e->rows));
     else
@@ -186,12 +190,13 @@ static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, h
     HX_TRY(hx_stream_new(text, span, conf ? conf->data.separator : "", T, o->batch, 0, &s));
     hx_evaluation e;
     bool show = !c->quiet && isatty(STDERR_FILENO);
+    double begin = hx_now_ms();
     hx_result r =
         hx_evaluate_stream(l->dev, &l->net, &l->params, s, show ? show_progress : NULL, NULL, &e);
     hx_stream_free(&s);
     if (!text->mask)
         e.score = (hx_score){ 0 };
-    return r ? r : print_result(c, l, text, &e, NULL);
+    return r ? r : print_result(c, l, text, &e, 1e-3 * (hx_now_ms() - begin), NULL);
 }
 
 static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span)
@@ -211,11 +216,13 @@ static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span 
     bool show = !c->quiet && isatty(STDERR_FILENO);
     hx_protocol how = { .seq_len = T, .stride = o->stride };
     json_t *positions = NULL;
+    double begin = hx_now_ms();
     HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, &how, o->batch,
                        show ? show_progress : NULL, NULL, &e));
+    double seconds = 1e-3 * (hx_now_ms() - begin);
     hx_result r = o->positions ? by_position(c, l, text, span, T, &positions) : HX_OK;
     if (!r)
-        r = print_result(c, l, text, &e, positions);
+        r = print_result(c, l, text, &e, seconds, positions);
     json_decref(positions);
     return r;
 }
