@@ -32,6 +32,8 @@ static const hx_field data_fields[] = {
     K(pairs, "task: facts told; 0: the task's own number"),
     K(symbols, "task: different letters (digits); 0: the task's own number"),
     K(answer, "task: letters of an answer or of what is copied; 0: the task's own number"),
+    K(cross, "task: documents 2i and 2i+1 exchange what follows so many tokens: a memory must change rows, "
+      "too; 0: none does"),
     O(HX_I64, document, "0", 0, 1e12, "info: which document is shown"),
     O(HX_STR, json, "", 0, 0, "info: write JSON to this file, - for stdout"),
     {0}};

@@ -76,26 +76,39 @@ void hx_task_document(const hx_task *t, const hx_task_conf *k, uint64_t seed, ui
     t->make(&d);
 }
 
+// Tokens 0 .. cross-1 of a document, then those of its neighbour; spare has room for a document.
+static void crossed(const hx_task *t, const hx_task_conf *k, uint64_t seed, uint32_t part,
+                    int64_t index, uint8_t *text, uint8_t *mask, uint8_t *spare)
+{
+    hx_task_document(t, k, seed, part, index, spare, mask);
+    hx_task_document(t, k, seed, part, index ^ 1, text, mask);
+    memcpy(text, spare, (size_t)hx_min(k->cross, k->length));
+}
+
 static char *made_by(const hx_task *t, const hx_task_conf *k, uint64_t seed, uint32_t part)
 {
     char *s = malloc(512);
     if (s)
         snprintf(s, 512,
                  "{\"task\": \"%s\", \"length\": %lld, \"distance\": %lld, \"pairs\": %lld, "
-                 "\"symbols\": %lld, \"answer\": %lld, \"seed\": %llu, \"part\": %u}",
+                 "\"symbols\": %lld, \"answer\": %lld, \"cross\": %lld, \"seed\": %llu, \"part\": %u}",
                  t->name, (long long)k->length, (long long)k->distance, (long long)k->pairs,
-                 (long long)k->symbols, (long long)k->answer, (unsigned long long)seed, part);
+                 (long long)k->symbols, (long long)k->answer, (long long)k->cross,
+                 (unsigned long long)seed, part);
     return s;
 }
 
-typedef struct room { uint8_t *text, *mask; int32_t *ids; char *made; } room;
+typedef struct room { uint8_t *text, *mask, *spare; int32_t *ids; char *made; } room;
 
 static hx_result write_documents(const hx_task *t, const hx_task_conf *k, uint64_t seed,
                                  uint32_t part, int64_t count, const room *m, hx_set *s)
 {
     int64_t n = k->length + 1;
     for (int64_t i = 0; i < count; i++) {
-        hx_task_document(t, k, seed, part, i, m->text, m->mask);
+        if (k->cross)
+            crossed(t, k, seed, part, i, m->text, m->mask, m->spare);
+        else
+            hx_task_document(t, k, seed, part, i, m->text, m->mask);
         for (int64_t j = 0; j < n; j++)
             m->ids[j] = m->text[j];
         HX_TRY(hx_set_put(s, m->ids, m->mask, n, n));
@@ -107,12 +120,12 @@ hx_result hx_task_write(const hx_task *t, const hx_task_conf *k, uint64_t seed, 
                         int64_t count, const char *dir)
 {
     size_t n = (size_t)k->length + 1;
-    room m = { malloc(n), malloc(n), malloc(4 * n), made_by(t, k, seed, part) };
+    room m = { malloc(n), malloc(n), malloc(n), malloc(4 * n), made_by(t, k, seed, part) };
     hx_set *s = NULL;
     hx_set_facts f = {
         .num_tokens = 128, .document_tokens = (int64_t)n, .masked = true, .made = m.made};
     hx_result r =
-        m.text && m.mask && m.ids && m.made
+        m.text && m.mask && m.spare && m.ids && m.made
             ? hx_set_begin(dir, &f, 0, &s)
             : hx_fail(HX_E_NOMEM, "no memory for documents of %lld tokens [E-NOMEM]", (long long)n);
     if (!r)
@@ -122,6 +135,7 @@ hx_result hx_task_write(const hx_task *t, const hx_task_conf *k, uint64_t seed, 
     hx_set_drop(&s);
     free(m.text);
     free(m.mask);
+    free(m.spare);
     free(m.ids);
     free(m.made);
     return r;

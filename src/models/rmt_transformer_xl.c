@@ -4,6 +4,7 @@
 #include "xl.h"
 
 #include "../ops/t.h"
+#include <string.h>
 
 static const hx_field fields[] = {
     XL_FIELDS
@@ -12,6 +13,9 @@ static const hx_field fields[] = {
     XL_F(BOOL, mem_at_end, "true", 0, 0, "slots behind the tokens are written; false: those before")
     // not of the reference, where a trainer decides
     XL_F(BOOL, live_memory, "true", 0, 0, "gradients go through the memory from segment to segment")
+    XL_F(STR,  eval_memory, "kept", 0, 0, "controls, in evaluations: kept | zero | swap (rows 2b and "
+               "2b+1 exchange it)")
+    XL_F(I32,  eval_memory_at, "0", 0, 1 << 30, "that is done before this segment alone; 0: before all")
     {0}
 };
 
@@ -19,6 +23,9 @@ static hx_result check(void *conf)
 {
     xl_conf *k = conf;
     HX_TRY(xl_check(k));
+    if (strcmp(k->eval_memory, "kept") && strcmp(k->eval_memory, "zero") && strcmp(k->eval_memory, "swap"))
+        return hx_fail(HX_E_INPUT, "model.eval_memory: '%.40s' is none of kept, zero, swap [E-MODEL]",
+                       k->eval_memory);
     if (k->ext_len && k->num_mem_tokens)
         return hx_fail(HX_E_INPUT, "model.ext_len: %d tokens cannot be read again beside memory "
                        "slots; set it to 0 [E-MODEL]", k->ext_len);
@@ -60,6 +67,33 @@ static hx_t begin(xl_run *r)
     return t_flat(t_renew(r->g->age, hx_carry(r->g, "memory", 3, shape), xl_by_time(r, memory)));
 }
 
+// Row b of a batch gets what row b^1 wrote; the last of an odd number keeps its own.
+static hx_t swapped(xl_run *r, hx_t memory)
+{
+    int64_t n = hx_rows(memory), B = r->B;
+    int32_t *from = hx_new(r->g->tape->arena, int32_t, n);
+    if (!from) {
+        hx_tape_fail(r->g->tape, HX_E_NOMEM, "%s", hx_last_message());
+        return memory;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t b = i % B, other = (b ^ 1) < B ? b ^ 1 : b;
+        from[i] = (int32_t)(i - b + other);
+    }
+    hx_t ids = hx_constant(r->g->tape, true, 2, (int64_t[]){ 1, n }, from);
+    return t_flat(t_embedding(ids, memory, n));
+}
+
+// What segment s reads: the memory, or in an evaluation what a control makes of it.
+static hx_t controlled(xl_run *r, int64_t s, hx_t memory)
+{
+    const xl_conf *k = r->k;
+    bool here = !k->eval_memory_at || k->eval_memory_at == s;
+    if (!s || !here || r->g->purpose != HX_FOR_LOSS || r->g->learns || !strcmp(k->eval_memory, "kept"))
+        return memory;
+    return !strcmp(k->eval_memory, "zero") ? t_scale(memory, 0) : swapped(r, memory);
+}
+
 static void segments(xl_run *r)
 {
     hx_graph *g = r->g;
@@ -67,6 +101,7 @@ static void segments(xl_run *r)
     hx_t memory = begin(r);
     for (int64_t s = 0; s * L < T && !g->tape->err; s++) {
         int64_t n = hx_min(L, T - s * L);
+        memory = m ? controlled(r, s, memory) : memory;
         hx_t e = segment(r, s * L, n, &memory);
         hx_t labels = t_turn_ids(g->labels, s * L + 1, n);
         hx_t part = xl_loss(r, e, hx_reshape(labels, 1, (int64_t[]){ n * r->B }));

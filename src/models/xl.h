@@ -19,6 +19,8 @@ typedef struct xl_conf {
     // of the recurrent memory transformer
     int32_t num_mem_tokens;
     bool    mem_at_end, read_mem_from_cache, live_memory;
+    const char *eval_memory;
+    int32_t eval_memory_at;
     // derived: width of embeddings, parts of the vocabulary with their first ids
     int     embed, parts, from[XL_MAX_PARTS + 1];
 } xl_conf;
