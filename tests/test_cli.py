@@ -197,6 +197,18 @@ class Cli(unittest.TestCase):
         env = dict.fromkeys(NO_DRIVER, self.put('bad.json', '{'))
         self.fails(4, 'VK_DRIVER_FILES', 'check', 'add', '--device', '0', env=env)
 
+    def test_jobs(self):
+        """Several operators at a time: the same results, in the same order."""
+        results = []
+        for jobs in '1', '3':
+            args = ['softmax', 'add', 'rmsnorm*', 'memformer', '--cases', '4', '--device', 'host', '--jobs', jobs]
+            self.ok('check', *args, '--json', 'check.json')
+            with open(self.at('check.json')) as f:
+                rows = json.load(f)['devices'][0]['results']
+            results.append([{k: v for k, v in row.items() if k not in ('seconds', 'ms')} for row in rows])
+        self.assertGreater(len(results[0]), 4)
+        self.assertEqual(*results)
+
     def test_validation(self):
         """A training, a generation and a check under Vulkan's validation layer: no remarks."""
         kinds = [d['kind'] for d in json.loads(self.ok('devices', '--json').stdout)['devices'] if d['usable']]

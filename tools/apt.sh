@@ -27,10 +27,10 @@ mirror_of() {
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# fetch_debs MIRROR SUITE FOLDER PACKAGE...: downloads packages (signed index, own folders of apt)
-# and unpacks them into FOLDER; nothing is installed.
-fetch_debs() {
-    local mirror=$1 suite=$2 into=$3 d
+# apt_apart MIRROR "SUITE..." FOLDER PACKAGE...: with folders of its own for apt and a signed index,
+# downloads packages and unpacks them into FOLDER; nothing is installed. $download: how.
+apt_apart() {
+    local mirror=$1 suites=$2 into=$3 d suite
     shift 3
     [ -f $keyring ] || { echo "there is no $keyring" >&2; return 1; }
     # below /tmp so that apt may give up root for the download
@@ -38,19 +38,33 @@ fetch_debs() {
     chmod 755 "$d"
     mkdir -p "$d"/lists/partial "$d"/cache/archives/partial "$d"/deb
     : > "$d/status"
-    echo "deb [signed-by=$keyring] $mirror $suite main" > "$d/sources.list"
-    [ "$(id -u)" != 0 ] || chown -R _apt "$d/lists/partial" "$d/deb"
+    for suite in $suites; do
+        echo "deb [signed-by=$keyring] $mirror $suite main"
+    done > "$d/sources.list"
+    [ "$(id -u)" != 0 ] || chown -R _apt "$d/lists/partial" "$d/cache/archives/partial" "$d/deb"
     local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$d/sources.list" -o Dir::Etc::sourceparts=-
-        -o "Dir::State::lists=$d/lists" -o "Dir::State::status=$d/status" -o "Dir::Cache=$d/cache"
-        -o Acquire::Languages=none -o Acquire::Retries=2)
+        -o "Dir::State=$d" -o "Dir::State::lists=$d/lists" -o "Dir::State::status=$d/status"
+        -o "Dir::Cache=$d/cache" -o Acquire::Languages=none -o Acquire::Retries=2)
     local rc=0
-    { "${apt[@]}" update && (cd "$d/deb" && "${apt[@]}" download "$@"); } >&2 || rc=1
+    { "${apt[@]}" update && (cd "$d/deb" && "${apt[@]}" "${download[@]}" "$@"); } >&2 || rc=1
     local deb
     if [ $rc = 0 ]; then
-        for deb in "$d"/deb/*.deb; do
-            dpkg -x "$deb" "$into" || rc=1
+        for deb in "$d"/deb/*.deb "$d"/cache/archives/*.deb; do
+            [ ! -e "$deb" ] || dpkg -x "$deb" "$into" || rc=1
         done
     fi
     rm -rf "$d"
     return $rc
+}
+
+# fetch_debs MIRROR SUITE FOLDER PACKAGE...: these packages alone.
+fetch_debs() {
+    local download=(download)
+    apt_apart "$@"
+}
+
+# The same with all that they depend on, from the last of the suites where it has it.
+fetch_with_needs() {
+    local download=(install --download-only --no-install-recommends -y -t "${2##* }")
+    apt_apart "$@"
 }

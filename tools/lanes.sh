@@ -12,6 +12,19 @@ else
     count skip swiftshader
 fi
 
+# kernels for matrix units, on the software driver that has some: what needs them, and a training
+matrix_units() {
+    local out rc=0
+    tools/newer "${no_install[@]}" || return 77
+    tools/newer build/htxvk check linear 'matmul*' 'attn_*' --quick --device 0 --precision fp16 || rc=1
+    out=$(mktemp -d)
+    tools/newer build/htxvk train examples/demo.yaml --device 0 --precision fp16 --out "$out/run" \
+        --set "data.train=[README.md, ARCHITECTURE.md]" --set train.steps=4 || rc=1
+    rm -rf "$out"
+    return $rc
+}
+single matrix-units matrix_units
+
 # training under Vulkan's validation layer, synchronisation included: any message fails it
 validated() {
     local out rc=0

@@ -4,17 +4,20 @@
 #include <fnmatch.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "../../runtime/file.h"
+#include "../../runtime/pool.h"
 #include "../core/opcheck.h"
 #include "../train/modelcheck.h"
 #include "cli.h"
 
 typedef struct check_opts {
-    int32_t cases;
+    int32_t cases, jobs;
     int64_t seed;
     bool quick, full;
     const char *profile, *json, *junit;
@@ -24,6 +27,8 @@ typedef struct check_opts {
 static const hx_field check_fields[] = {
     O(HX_I32, cases, "0", 0, 10000000,
         "random cases per operator, however long they take; 0: 200 or 5 seconds"),
+    O(HX_I32, jobs, "0", 0, 64,
+        "operators at a time, each on the device opened once more; 0: as many as processors, up to 16"),
     O(HX_BOOL, quick, "false", 0, 0, "under a minute: at most half a second per operator"),
     O(HX_BOOL, full, "false", 0, 0, "600 cases per operator, however long they take"),
     O(HX_I64, seed, "1", 0, 9e15, "of the first case; each has the next one"),
@@ -35,7 +40,7 @@ static const hx_field check_fields[] = {
 };
 #undef O
 
-enum { MAX_DEVICES = 64 };
+enum { MAX_DEVICES = 64, MAX_JOBS = 64 };
 
 // What one operator did on one device.
 typedef struct tally {
@@ -43,6 +48,18 @@ typedef struct tally {
     double worst, worst_l2, l2, worst_gradient, seconds;
     char   rows[160], why[600], replay[400];
 } tally;
+
+// An operator, or one sample of a model.
+typedef struct unit {
+    const hx_op    *op;
+    const hx_model *model;
+    int             sample;
+    bool            done;
+    hx_result       r;
+    char            message[1024];         // of r
+    tally           t;
+    hx_modelreport  m;
+} unit;
 
 typedef struct work {
     hx_cli           *c;
@@ -224,40 +241,23 @@ static void put_result(const work *w, const hx_op *op, const tally *t)
     json_array_append_new(w->results, j ? j : json_null());
 }
 
-static void print_model(const hx_model *m, const hx_modelreport *t, bool ok)
+static void print_model(const unit *u)
 {
-    printf("  %-24s %10.1e %10.1e  %-6s [%s]\n", m->name, t->outputs, t->grads,
-           ok ? "ok" : "FAILED", t->text);
-    if (!ok)
-        printf("    %s\n", hx_last_message());
+    printf("  %-24s %10.1e %10.1e  %-6s [%s]\n", u->model->name, u->m.outputs, u->m.grads,
+           u->r ? "FAILED" : "ok", u->m.text);
+    if (u->r)
+        printf("    %s\n", u->message);
     fflush(stdout);
 }
 
-static hx_result check_models(work *w, hx_dev *d, int *failed)
+static void put_model(const work *w, const unit *u)
 {
-    bool titled = !w->print;
-    for (int k = 0; k < hx_n_models; k++) {
-        const hx_model *m = hx_models[k];
-        for (int i = 0; chosen(w, m->name) && i < hx_model_samples(m); i++) {
-            hx_modelreport t;
-            hx_result r = hx_check_model(d, m, i, (uint64_t)w->o->seed + (uint64_t)i, &t);
-            if (r && r != HX_E_CHECK)
-                return r;
-            if (!titled)
-                printf("  %-24s %10s %10s\n", "model", "outputs", "gradients");
-            titled = true;
-            if (w->print)
-                print_model(m, &t, !r);
-            json_t *j = json_pack("{ss ss sf sf ss sf sb}", "model", m->name, "sample", t.text,
-                                  "outputs", t.outputs, "gradients", t.grads, "nearest", t.worst,
-                                  "ms", t.ms, "ok", r == HX_OK);
-            if (j && r)
-                json_object_set_new(j, "message", json_string(hx_last_message()));
-            json_array_append_new(w->results, j ? j : json_null());
-            *failed += r != HX_OK;
-        }
-    }
-    return HX_OK;
+    json_t *j = json_pack("{ss ss sf sf ss sf sb}", "model", u->model->name, "sample", u->m.text,
+                          "outputs", u->m.outputs, "gradients", u->m.grads, "nearest", u->m.worst,
+                          "ms", u->m.ms, "ok", !u->r);
+    if (j && u->r)
+        json_object_set_new(j, "message", json_string(u->message));
+    json_array_append_new(w->results, j ? j : json_null());
 }
 
 static void print_title(const work *w, const hx_dev_caps *k)
@@ -269,62 +269,168 @@ static void print_title(const work *w, const hx_dev_caps *k)
                "worst", "L2", "L2 is", "d error", "s", "", "kernels");
 }
 
-static hx_result check_ops(work *w, hx_lab *l, bool gradients, int *failed)
+// ---- several at a time ---------------------------------------------------------------------
+
+// Units are shared out in order, and shown in order as soon as all before them are done.
+typedef struct team {
+    work           *w;
+    unit           *unit;
+    int             n, shown;
+    bool            gradients;
+    int             n_dev, n_idle, idle[MAX_JOBS];     // devices that no unit has now
+    hx_dev         *dev[MAX_JOBS];
+    hx_lab         *lab[MAX_JOBS];
+    pthread_mutex_t lock;
+    const unit     *broken;                // after which nothing goes on: no device, no memory
+    int             ops, cases, runs, failed;
+} team;
+
+// A model that differs is a finding; what stops an operator is not.
+static bool breaks(const unit *u) { return u->r && !(u->model && u->r == HX_E_CHECK); }
+
+static void show_op(team *m, const unit *u)
 {
-    int ops = 0, cases = 0, runs = 0;
-    double start = now();
-    for (int i = 0; i < hx_n_ops; i++) {
-        tally t = {0};
-        if (!chosen(w, hx_ops[i]->name) || hx_ops[i]->view)
-            continue;
-        double from = now();
-        HX_TRY(check_op(w, l, hx_ops[i], gradients, &t));
-        t.seconds = now() - from;
-        put_result(w, hx_ops[i], &t);
-        if (w->print)
-            print_tally(hx_ops[i], &t, gradients);
-        ops++;
-        cases += t.cases;
-        runs += t.runs;
-        *failed += t.failed > 0;
-    }
-    if (w->print && ops)
+    put_result(m->w, u->op, &u->t);
+    if (m->w->print)
+        print_tally(u->op, &u->t, m->gradients);
+    m->ops++;
+    m->cases += u->t.cases;
+    m->runs += u->t.runs;
+    m->failed += u->t.failed > 0;
+}
+
+static void show_model(team *m, const unit *u)
+{
+    bool first = u == m->unit || u[-1].op;
+    if (m->w->print && first)
+        printf("  %-24s %10s %10s\n", "model", "outputs", "gradients");
+    if (m->w->print)
+        print_model(u);
+    put_model(m->w, u);
+    m->failed += u->r != HX_OK;
+}
+
+static void show_sum(const team *m, double seconds)
+{
+    if (m->w->print && m->ops)
         printf("  %d operators, %d failed; %d cases, %d runs in %.1f s; worst and L2 in parts of "
-               "the allowed error\n", ops, *failed, cases, runs, now() - start);
+               "the allowed error\n", m->ops, m->failed, m->cases, m->runs, seconds);
+}
+
+static void run_unit(void *ctx, int64_t i)
+{
+    team *m = ctx;
+    unit *u = &m->unit[i];
+    pthread_mutex_lock(&m->lock);
+    int k = m->broken ? -1 : m->idle[--m->n_idle];
+    pthread_mutex_unlock(&m->lock);
+    if (k < 0)
+        return;
+    double start = now();
+    u->r = u->op ? check_op(m->w, m->lab[k], u->op, m->gradients, &u->t)
+                 : hx_check_model(m->dev[k], u->model, u->sample,
+                                  (uint64_t)m->w->o->seed + (uint64_t)u->sample, &u->m);
+    u->t.seconds = now() - start;
+    if (u->r)
+        snprintf(u->message, sizeof u->message, "%s", hx_last_message());
+    pthread_mutex_lock(&m->lock);
+    m->idle[m->n_idle++] = k;
+    u->done = true;
+    if (breaks(u) && !m->broken)
+        m->broken = u;
+    for (; m->shown < m->n && m->unit[m->shown].done && !breaks(&m->unit[m->shown]); m->shown++)
+        (m->unit[m->shown].op ? show_op : show_model)(m, &m->unit[m->shown]);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static int processors(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+// The chosen operators, then the samples of the chosen models.
+static hx_result list_units(team *m)
+{
+    work *w = m->w;
+    int most = hx_n_ops;
+    for (int k = 0; k < hx_n_models; k++)
+        most += hx_model_samples(hx_models[k]);
+    if (!(m->unit = hx_new(w->c->arena, unit, most)))
+        return HX_E_NOMEM;
+    for (int i = 0; i < hx_n_ops; i++)
+        if (chosen(w, hx_ops[i]->name) && !hx_ops[i]->view)
+            m->unit[m->n++].op = hx_ops[i];
+    for (int k = 0; k < hx_n_models && !w->sample; k++)
+        for (int i = 0; chosen(w, hx_models[k]->name) && i < hx_model_samples(hx_models[k]); i++) {
+            m->unit[m->n].model = hx_models[k];
+            m->unit[m->n++].sample = i;
+        }
     return HX_OK;
 }
 
-static hx_result check_device(work *w, hx_dev *d, bool gradients)
+static hx_result open_team(team *m, const hx_cli *c, int jobs)
 {
-    hx_lab *l = NULL;
-    int failed = 0;
-    if (w->print)
-        print_title(w, hx_dev_get_caps(d));
-    HX_TRY(hx_lab_new(d, &l));
-    hx_result r = check_ops(w, l, gradients, &failed);
-    hx_lab_free(&l);
-    // whole models are compared within the errors of fp32
-    if (!r && !w->sample && hx_dev_get_caps(d)->precision == HX_FP32)
-        r = check_models(w, d, &failed);
-    w->failed += failed;
+    for (; m->n_dev < jobs; m->n_dev++) {
+        HX_TRY(hx_cli_open(c, NULL, NULL, &m->dev[m->n_dev]));
+        hx_result r = hx_lab_new(m->dev[m->n_dev], &m->lab[m->n_dev]);
+        if (r)
+            return hx_cli_close(&m->dev[m->n_dev], r);
+        m->idle[m->n_idle++] = m->n_dev;
+    }
+    return HX_OK;
+}
+
+static hx_result close_team(team *m, hx_result r)
+{
+    for (int k = 0; k < m->n_dev; k++) {
+        hx_lab_free(&m->lab[k]);
+        r = hx_cli_close(&m->dev[k], r);
+    }
     return r;
 }
 
-// Opens one device, checks it, and adds it to the document.
+static hx_result run_team(team *m)
+{
+    double start = now();
+    hx_pool *pool = hx_pool_new(m->n_dev);
+    if (!pool)
+        return hx_fail(HX_E_NOMEM, "no memory for %d threads [E-NOMEM]", m->n_dev);
+    hx_pool_run(pool, m->n, run_unit, m);
+    hx_pool_free(&pool);
+    if (m->broken)
+        return hx_fail(m->broken->r, "%s", m->broken->message);
+    show_sum(m, now() - start);
+    m->w->failed += m->failed;
+    return HX_OK;
+}
+
+// Opens one device as often as there are jobs, checks it, and adds it to the document.
 static hx_result check_selected(work *w, const char *selector, bool gradients, json_t *devices)
 {
     hx_cli one = *w->c;
-    hx_dev *d = NULL;
+    team m = { .w = w, .gradients = gradients, .lock = PTHREAD_MUTEX_INITIALIZER };
     one.device = w->selector = selector;
-    HX_TRY(hx_cli_open(&one, NULL, NULL, &d));
-    const hx_dev_caps *k = hx_dev_get_caps(d);
+    HX_TRY(list_units(&m));
+    int jobs = w->o->jobs ? w->o->jobs : (int)hx_min(processors(), 16);
+    jobs = (int)hx_max(1, hx_min(jobs, m.n));
+    if (jobs > 1 && !one.threads)
+        one.threads = 1;
+    hx_result r = open_team(&m, &one, jobs);
+    if (r)
+        return close_team(&m, r);
+    const hx_dev_caps *k = hx_dev_get_caps(m.dev[0]);
     w->results = json_array();
     json_array_append_new(devices,
                           json_pack("{ss ss ss so}", "kind", k->kind, "name",
                                     hx_printable(w->c->arena, k->name), "driver",
                                     hx_printable(w->c->arena, k->driver), "results", w->results));
-    hx_result r = check_device(w, d, gradients);
-    return hx_cli_close(&d, r);
+    if (w->print)
+        print_title(w, k);
+    // whole models are compared within the errors of fp32
+    while (m.n && m.unit[m.n - 1].model && k->precision != HX_FP32)
+        m.n--;
+    return close_team(&m, run_team(&m));
 }
 
 static hx_result check_all(work *w, json_t *devices)
@@ -416,7 +522,7 @@ static hx_result run(hx_cli *c)
     return r;
 }
 
-HX_CMD(check, .args = "[OPERATOR|MODEL]... [SAMPLE] [--device SEL|all] [--quick|--full]",
+HX_CMD(check, .args = "[OPERATOR|MODEL]... [SAMPLE] [--device SEL|all] [--quick|--full] [--jobs N]",
        .help = "compare every operator, derivative and model with fp64 references on your devices",
        .opts = check_fields, .opts_size = sizeof(check_opts), .max_args = 1000, .run = run,
        .more = "OPERATOR or MODEL may be a pattern such as 'attn*'; SAMPLE, such as\n"

@@ -100,7 +100,8 @@ typedef struct hx_model {
     // And, of inputs that are tokens, by their name without a number, "src": the size of their
     // vocabulary. 0: there is none.
     int64_t       (*size)(const void *conf, const char *what);
-    // Small configurations for checks: "KEY=VALUE ... B=2 N=24; ...", ids being [B, N].
+    // Small configurations for checks: "KEY=VALUE ... B=2 N=24; ...", ids being [B, N]; "tgt:12" is a
+    // further input [B, 12].
     const char     *samples;
     // Which inputs output `o` may depend on: for the receptive-field test. NULL: unknown.
 } hx_model;

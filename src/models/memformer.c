@@ -428,4 +428,10 @@ static int64_t size(const void *conf, const char *what)
 HX_MODEL(memformer,
     .title = "Memformer", .source = "lucidrains/memformer; Wu et al. 2020",
     .inputs = "src.N tgt src_mask tgt_mask", .fields = fields, .conf_size = sizeof(memformer_conf),
-    .check = check, .declare = declare, .build = build, .size = size);
+    .check = check, .declare = declare, .build = build, .size = size,
+    .samples = "dim=20 num_memory_slots=3 enc_num_tokens=29 dec_num_tokens=23 enc_max_seq_len=16 enc_depth=2 "
+               "enc_heads=2 dec_max_seq_len=16 dec_depth=2 dec_heads=2 mem_update_attn_heads=2 B=2 N=13 "
+               "src.1:9 tgt:11; "
+               "dim=16 num_memory_slots=5 num_mem_updates=2 enc_num_tokens=31 dec_num_tokens=31 "
+               "enc_max_seq_len=12 enc_depth=1 enc_heads=4 dec_max_seq_len=12 dec_depth=1 dec_heads=2 "
+               "mem_update_attn_heads=4 B=2 N=18 src.1:18 tgt:12 src_mask:18 tgt_mask:12");

@@ -9,6 +9,8 @@
 
 #include "../core/interp.h"
 
+enum { MAX_GIVEN = 4 };
+
 typedef struct work {
     hx_arena       *arena;
     hx_dev         *dev;
@@ -17,6 +19,9 @@ typedef struct work {
     hx_interp      *interp;
     int64_t         batch, tokens;
     int32_t        *ids;
+    hx_given        given[MAX_GIVEN];      // inputs beside ids: [batch, n] of int32
+    int32_t        *value[MAX_GIVEN];
+    int             n_given;
     char           *params, *grads, *again;    // host arenas, params->bytes each
     hx_modelreport *report;
     double          nearest;               // largest error in parts of its limit
@@ -32,6 +37,18 @@ int hx_model_samples(const hx_model *m)
 
 // ---- the sample ---------------------------------------------------------------------------
 
+// "tgt:12": an input beside ids.
+static hx_result add_given(work *w, char *word)
+{
+    char *colon = strchr(word, ':');
+    if (!colon || w->n_given == MAX_GIVEN)
+        return hx_fail(HX_E_USAGE, "'%s' in a sample is no KEY=VALUE and no INPUT:TOKENS [E-SAMPLE]",
+                       word);
+    *colon = 0;
+    w->given[w->n_given++] = (hx_given){ word, true, 2, { 0, strtoll(colon + 1, NULL, 10) } };
+    return HX_OK;
+}
+
 static hx_result read_sample(work *w, const hx_model *m, int i, void *conf)
 {
     const char *s = m->samples;
@@ -46,34 +63,62 @@ static hx_result read_sample(work *w, const hx_model *m, int i, void *conf)
     for (char *word = copy ? strtok_r(copy, " ", &save) : NULL; word;
          word = strtok_r(NULL, " ", &save)) {
         char *eq = strchr(word, '=');
+        if (eq)
+            *eq = 0;
         if (!eq)
-            return hx_fail(HX_E_USAGE, "'%s' in a sample is no KEY=VALUE [E-SAMPLE]", word);
-        *eq = 0;
-        if (!strcmp(word, "B"))
+            HX_TRY(add_given(w, word));
+        else if (!strcmp(word, "B"))
             w->batch = strtoll(eq + 1, NULL, 10);
         else if (!strcmp(word, "N"))
             w->tokens = strtoll(eq + 1, NULL, 10);
         else
             HX_TRY(hx_field_set(m->fields, conf, word, eq + 1, w->arena));
     }
+    for (int k = 0; k < w->n_given; k++)
+        w->given[k].shape[0] = w->batch;
     return m->check(conf);
+}
+
+// n tokens below V.
+static int32_t *draw_tokens(work *w, uint64_t seed, int64_t n, int64_t V)
+{
+    int32_t *v = hx_new(w->arena, int32_t, n);
+    uint32_t x = (uint32_t)seed * 2654435761u + 1;
+    for (int64_t i = 0; v && i < n; i++) {
+        x = x * 1664525u + 1013904223u;
+        v[i] = (int32_t)((x >> 8) % (uint32_t)V);
+    }
+    return v;
+}
+
+// Tokens where the model knows of how many kinds, else a mask that hides one of four.
+static hx_result draw_given(work *w, uint64_t seed)
+{
+    for (int k = 0; k < w->n_given; k++) {
+        const hx_given *g = &w->given[k];
+        const char *stem = hx_sprintf(w->arena, "%.*s", (int)strcspn(g->name, "."), g->name);
+        int64_t V = stem ? w->net.model->size(w->net.conf, stem) : 0, n = w->batch * g->shape[1];
+        w->value[k] = draw_tokens(w, seed + 77 * (uint64_t)(k + 1), n, V > 0 ? V : 4);
+        if (!w->value[k])
+            return HX_E_NOMEM;
+        for (int64_t i = 0; i < n && V <= 0; i += g->shape[1])
+            w->value[k][i] = 1;            // a row is never hidden whole
+    }
+    w->net.given = w->given;
+    w->net.n_given = w->n_given;
+    return HX_OK;
 }
 
 static hx_result draw_values(work *w, uint64_t seed)
 {
     const hx_params *ps = w->net.params;
-    int64_t n = w->batch * w->tokens, V = w->net.model->size(w->net.conf, "num_tokens");
-    w->ids = hx_new(w->arena, int32_t, n);
+    int64_t V = w->net.model->size(w->net.conf, "num_tokens");
+    w->ids = draw_tokens(w, seed, w->batch * w->tokens, V);
     w->params = hx_alloc(w->arena, (size_t)ps->bytes);
     w->grads = hx_alloc(w->arena, (size_t)ps->bytes);
     w->again = hx_alloc(w->arena, (size_t)ps->bytes);
     if (!w->ids || !w->params || !w->grads || !w->again)
         return HX_E_NOMEM;
-    uint32_t x = (uint32_t)seed * 2654435761u + 1;
-    for (int64_t i = 0; i < n; i++) {
-        x = x * 1664525u + 1013904223u;
-        w->ids[i] = (int32_t)((x >> 8) % (uint32_t)V);
-    }
     for (int i = 0; i < ps->n; i++) {
         const hx_param *p = &ps->list[i];
         float *v = (float *)(w->params + p->at);
@@ -84,10 +129,17 @@ static hx_result draw_values(work *w, uint64_t seed)
         for (int64_t k = 0; k < p->elems; k++)
             v[k] += 0.1f * (float)sin((double)(17 * k + 3 * i));
     }
-    return HX_OK;
+    return draw_given(w, seed);
 }
 
 // ---- the reference ------------------------------------------------------------------------
+
+static void set_tokens(work *w, hx_t x, const int32_t *tokens, real *v)
+{
+    for (int64_t i = 0; i < hx_elems(x); i++)
+        v[i] = tokens[i];
+    hx_interp_set(w->interp, x, v);
+}
 
 static hx_result run_reference(work *w)
 {
@@ -96,13 +148,16 @@ static hx_result run_reference(work *w)
     int64_t most = w->batch * w->tokens;
     for (int i = 0; i < ps->n; i++)
         most = hx_max(most, ps->list[i].elems);
+    for (int k = 0; k < w->n_given; k++)
+        most = hx_max(most, w->batch * w->given[k].shape[1]);
     real *v = hx_new(w->arena, real, most);
     w->interp = hx_interp_new(g->tape);
     if (!v || !w->interp)
         return HX_E_NOMEM;
-    for (int64_t i = 0; i < w->batch * w->tokens; i++)
-        v[i] = w->ids[i];
-    hx_interp_set(w->interp, g->ids, v);
+    set_tokens(w, g->ids, w->ids, v);
+    for (int k = 0; k < w->n_given; k++)
+        if (hx_is(g->given_t[k]))
+            set_tokens(w, g->given_t[k], w->value[k], v);
     for (int i = 0; i < ps->n; i++) {
         if (ps->list[i].buffer || !hx_is(g->param[i]))
             continue;
@@ -190,6 +245,8 @@ static hx_result check(work *w, const hx_model *m, int i, uint64_t seed)
     HX_TRY(hx_pass_bind(w->pass, NULL));
     HX_TRY(hx_memory_write(w->pass->mem[HX_PARAM], 0, w->params, w->net.params->bytes));
     HX_TRY(hx_pass_write(w->pass, w->ids, 0));
+    for (int k = 0; k < w->n_given; k++)
+        HX_TRY(hx_pass_write_given(w->pass, k, w->value[k]));
     double start = hx_now_ms();
     HX_TRY(hx_pass_run(w->pass));
     w->report->ms = hx_now_ms() - start;
