@@ -91,6 +91,18 @@ hx_t hx_chance(hx_graph *g, double p, const char *name)
     return g->chance[g->n_chance++].t;
 }
 
+hx_t hx_dice(hx_graph *g, double p, int *place)
+{
+    *place = g->n_dice;
+    if (!g->learns || p <= 0)
+        return HX_NONE;
+    if (!g->n_dice++) {
+        g->dice = hx_external(g->tape, HX_INPUT, g->input_bytes, true, 1, (int64_t[]){ 4 });
+        g->input_bytes = hx_align(g->input_bytes + 16, 256);
+    }
+    return g->dice;
+}
+
 void hx_output(hx_graph *g, const char *name, hx_t t)
 {
     if (g->n_output == HX_MAX_OUTPUTS) {

@@ -55,6 +55,8 @@ typedef struct hx_graph {
     bool             learns;               // a pass with gradients: chances are drawn
     struct { const char *name; double p; hx_t t; } chance[HX_MAX_CHANCES];
     int              n_chance;
+    hx_t             dice;                 // int32 [4], see hx_dice; HX_NONE: not asked for yet
+    int              n_dice;               // how often it was asked for
     int64_t          state_bytes;          // of the HX_STATE and HX_NEXT arenas
     hx_t             loss;                 // [1], the optimised total in nats
     struct { const char *name; hx_t t; } output[HX_MAX_OUTPUTS];
@@ -78,6 +80,9 @@ void hx_carry_out(hx_graph *g, const char *name, hx_t next);
 // else 0: a pure function of the run's seed, the step, the micro-batch and the name, which is
 // copied. HX_NONE where nothing is learnt or p is 0.
 hx_t hx_chance(hx_graph *g, double p, const char *name);
+// What elements are drawn by, for t_dropout: int32 [4], the run's seed, the step and the micro-batch.
+// Every call has a *place of its own. HX_NONE where nothing is learnt or p is 0.
+hx_t hx_dice(hx_graph *g, double p, int *place);
 // Names a result, in the words of the golden files: "logits", "loss", "ce_loss".
 void hx_output(hx_graph *g, const char *name, hx_t t);
 

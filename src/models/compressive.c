@@ -48,8 +48,8 @@ static const hx_field fields[] = {
     F(BOOL, mogrify_gru, "false", 0, 0, "let both inputs of the GRU gate each other before")
     F(F64,  attn_dropout, "0", 0, 1, NO_EFFECT)
     F(BOOL, ff_glu, "false", 0, 0, "a gate in the feed-forward layer")
-    F(F64,  ff_dropout, "0", 0, 1, NO_EFFECT)
-    F(F64,  attn_layer_dropout, "0", 0, 1, NO_EFFECT)
+    F(F64,  ff_dropout, "0", 0, 0.99, "share of the feed-forward layers' inner activations dropped in training")
+    F(F64,  attn_layer_dropout, "0", 0, 0.99, "share of what attention layers give dropped in training")
     F(F64,  reconstruction_attn_dropout, "0", 0, 1, NO_EFFECT)
     F(F64,  reconstruction_loss_weight, "1", 0, 1e6, "weight of the compressions' loss")
     F(I32,  ignore_index, "-100", -2147483647, 2147483647, "label that is not trained on")
@@ -111,8 +111,9 @@ static hx_result check(void *conf)
     if (k->mogrify_gru && k->dim < 4)
         return hx_fail(HX_E_INPUT, "model.mogrify_gru needs a dim of 4 at least, not %d [E-MODEL]",
                        k->dim);
-    if (k->attn_dropout + k->ff_dropout + k->attn_layer_dropout + k->reconstruction_attn_dropout > 0)
-        hx_log(HX_LOG_WARN, "dropout has no effect: nothing is dropped");
+    if (k->attn_dropout + k->reconstruction_attn_dropout > 0)
+        hx_log(HX_LOG_WARN, "model.attn_dropout and model.reconstruction_attn_dropout have no effect: no "
+               "attention weight is dropped");
     return find_memories(k);
 }
 
@@ -244,12 +245,15 @@ static void mogrify(const run *r, const around *p, hx_t *y, hx_t *x)
             *x = t_gate(*x, apply(r, p->r[1], apply(r, p->r[0], *y)), 2, false);
 }
 
-// x joined with w z + b, what its sublayer makes of it
-static hx_t join(const run *r, const around *p, pair w, hx_t z, hx_t x)
+// x joined with w z + b, what its sublayer makes of it, without a share `drop` of it
+static hx_t join(const run *r, const around *p, pair w, hx_t z, hx_t x, double drop)
 {
-    if (!r->k->gru_gated_residual)
+    bool drops = r->g->learns && drop > 0;
+    if (!r->k->gru_gated_residual && !drops)
         return t_linear(z, P(w.w), P(w.b), HX_ACT_NONE, x);
-    hx_t y = apply(r, w, z);
+    hx_t y = dropped(r->g, apply(r, w, z), drop);
+    if (!r->k->gru_gated_residual)
+        return t_add(x, y);
     if (r->k->mogrify_gru)
         mogrify(r, p, &y, &x);
     return t_gru(apply(r, p->in, y), apply(r, p->past, x), x);
@@ -389,7 +393,12 @@ static hx_t attend(run *r, int l, hx_t x, hx_t dist)
     // as in the reference, a segment that is not whole leaves memories as they are
     if (mem && n == r->k->seq_len)
         remember(r, p, mem, u, q, kv[0], kv[1]);
-    return join(r, &p->at, p->out, t_flat(y), x);
+    return join(r, &p->at, p->out, t_flat(y), x, r->k->attn_layer_dropout);
+}
+
+static hx_t widened(const run *r, const layer *p, hx_t v, hx_t x)
+{
+    return join(r, &p->ff, p->w2, dropped(r->g, v, r->k->ff_dropout), x, 0);
 }
 
 static hx_t feed_forward(const run *r, const layer *p, hx_t x)
@@ -397,9 +406,9 @@ static hx_t feed_forward(const run *r, const layer *p, hx_t x)
     int64_t inner = FF_MULT * (int64_t)r->k->dim;
     hx_t u = normed(r, p->ff.norm, x), half[2];
     if (!r->k->ff_glu)
-        return join(r, &p->ff, p->w2, t_linear(u, P(p->w1.w), P(p->w1.b), HX_ACT_GELU, HX_NONE), x);
+        return widened(r, p, t_linear(u, P(p->w1.w), P(p->w1.b), HX_ACT_GELU, HX_NONE), x);
     hx_split(1, apply(r, p->w1, u), 2, (int64_t[]){ inner, inner }, half);
-    return join(r, &p->ff, p->w2, t_gelu_gate(half[1], half[0]), x);
+    return widened(r, p, t_gelu_gate(half[1], half[0]), x);
 }
 
 // Each memory becomes that of the next layer that has one, the last the first's.

@@ -2,6 +2,7 @@
 // and a bias.
 #pragma once
 #include "../core/model.h"
+#include "../ops/t.h"
 #include <math.h>
 
 // A shape written down, as hx_param_add takes it: SHAPE(out, in).
@@ -15,6 +16,14 @@
 #define ZEROS CONST(0)
 // A parameter as a value of the graph that `r` builds.
 #define P(p) hx_use(r->g, p)
+
+// In training 0 with probability p, else x / (1 - p).
+static inline hx_t dropped(hx_graph *g, hx_t x, double p)
+{
+    int place;
+    hx_t dice = hx_dice(g, p, &place);
+    return t_dropout(x, dice, p, place);
+}
 
 // y = x w^T + b, or the scale w and the offset b of a norm
 typedef struct { hx_p w, b; } pair;

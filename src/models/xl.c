@@ -57,10 +57,6 @@ hx_result xl_check(xl_conf *k)
         return hx_fail(HX_E_INPUT, "model.sample_softmax: %d is not supported; the whole softmax "
                        "is computed, with cutoffs in parts: set it to -1 [E-MODEL]",
                        k->sample_softmax);
-    if (k->dropout > 0 || k->dropatt > 0)
-        return hx_fail(HX_E_INPUT, "model.%s: %g is not supported, nothing is dropped yet; set "
-                       "it to 0 [E-MODEL]", k->dropout > 0 ? "dropout" : "dropatt",
-                       k->dropout > 0 ? k->dropout : k->dropatt);
     if (k->same_length && !k->mem_len)
         return hx_fail(HX_E_INPUT, "model.same_length: with mem_len 0 a query would see no key "
                        "[E-MODEL]");
@@ -293,13 +289,18 @@ static hx_t normed(xl_run *r, xl_norm p, hx_t x)
     return t_flat(t_layernorm(hx_reshape(x, 3, (int64_t[]){ 1, rows, D }), P(p.g), P(p.b), 0));
 }
 
+static hx_t drop(xl_run *r, hx_t x) { return dropped(r->g, x, r->k->dropout); }
+static bool drops(const xl_run *r) { return r->g->learns && r->k->dropout > 0; }
+
 // Keys of distances 0 .. M-1 for every layer: [sin(d f), cos(d f)] through the layer's projection.
+// Every segment drops others of them.
 static void make_positions(xl_run *r, int64_t M)
 {
     const xl_conf *k = r->k;
     int64_t half = k->d_model / 2;
-    float *v = r->r_rows == M ? NULL : hx_new(r->g->tape->arena, float, M * k->d_model);
-    if (r->r_rows == M)
+    bool there = r->r_rows == M && !drops(r);
+    float *v = there ? NULL : hx_new(r->g->tape->arena, float, M * k->d_model);
+    if (there)
         return;
     if (!v) {
         hx_tape_fail(r->g->tape, HX_E_NOMEM, "no memory for %lld positions [E-NOMEM]",
@@ -313,10 +314,17 @@ static void make_positions(xl_run *r, int64_t M)
             v[d * 2 * half + i] = (float)sin(at);
             v[d * 2 * half + half + i] = (float)cos(at);
         }
-    hx_t R = hx_constant(r->g->tape, false, 2, (int64_t[]){ M, k->d_model }, v);
+    hx_t R = drop(r, hx_constant(r->g->tape, false, 2, (int64_t[]){ M, k->d_model }, v));
     for (int l = 0; l < k->n_layer; l++)
         r->r[l] = linear(R, P(r->m->layer[l].r));
     r->r_rows = M;
+}
+
+// x + w y + b
+static hx_t plus(xl_run *r, hx_t x, hx_t y, hx_t w, hx_t b)
+{
+    return drops(r) ? t_add(x, drop(r, t_linear(y, w, b, HX_ACT_NONE, HX_NONE)))
+                    : t_linear(y, w, b, HX_ACT_NONE, x);
 }
 
 // h + attention of h to the cache and to itself
@@ -340,7 +348,7 @@ static hx_t attend(xl_run *r, int l, hx_t h, int read, int write)
     hx_rel how = { k->n_head, r->band, read, write, k->read_mem_from_cache };
     hx_t y = t_rel_attention(xl_by_time(r, linear(own, r->qkv[l][0])), kv[0], kv[1], r->r[l],
                              vector(P(r->m->u)), vector(P(r->m->w)), r->gone, &how);
-    y = t_linear(t_flat(y), P(p->o), HX_NONE, HX_ACT_NONE, h);
+    y = plus(r, h, t_flat(y), P(p->o), HX_NONE);
     return k->pre_lnorm ? y : normed(r, p->norm, y);
 }
 
@@ -349,8 +357,8 @@ static hx_t feed_forward(xl_run *r, const xl_layer *p, hx_t x)
     if (!p->w1)
         return x;
     hx_t u = r->k->pre_lnorm ? normed(r, p->ff_norm, x) : x;
-    hx_t v = t_linear(u, P(p->w1), P(p->b1), HX_ACT_RELU, HX_NONE);
-    x = t_linear(v, P(p->w2), P(p->b2), HX_ACT_NONE, x);
+    hx_t v = drop(r, t_linear(u, P(p->w1), P(p->b1), HX_ACT_RELU, HX_NONE));
+    x = plus(r, x, v, P(p->w2), P(p->b2));
     return r->k->pre_lnorm ? x : normed(r, p->ff_norm, x);
 }
 
@@ -407,11 +415,11 @@ hx_t xl_layers(xl_run *r, hx_t x, int read, int write)
     if (r->k->same_length)
         read = write = 0;
     make_positions(r, r->mlen + hx_rows(x) / r->B);
-    hid[0] = x;
+    hid[0] = drop(r, x);
     for (int l = 0; l < r->k->n_layer; l++)
         hid[l + 1] = feed_forward(r, &r->m->layer[l], attend(r, l, hid[l], read, write));
     renew_caches(r, hid);
-    return hid[r->k->n_layer];
+    return drop(r, hid[r->k->n_layer]);
 }
 
 // ---- the softmax ---------------------------------------------------------------------------

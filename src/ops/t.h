@@ -21,6 +21,9 @@ hx_t t_matmul_tn(hx_t a, hx_t b);          // a^T b, long sums in parts;  a[K,M]
 hx_t t_add(hx_t x, hx_t y);                // any one shape
 hx_t t_scale(hx_t x, float s);             // s x
 hx_t t_axpy(hx_t x, hx_t y, float s);      // s x + y
+// 0 with probability p, else x / (1 - p): which ones follows from dice#[4] and place, see hx_dice and
+// hx_dropout; x where dice is HX_NONE.  Any one shape
+hx_t t_dropout(hx_t x, hx_t dice, double p, int place);
 hx_t t_colsum(hx_t x);                     // x[R,C] -> [C], sum over rows in a fixed tree
 hx_t t_sum(hx_t x);                        // all elements -> [1], in a fixed tree
 

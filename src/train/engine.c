@@ -506,10 +506,24 @@ static hx_result write_chances(hx_engine *e, slot *q)
     return HX_OK;
 }
 
+// See hx_dice. There are fewer than 2^16 micro-batches and 2^48 steps.
+static hx_result write_dice(hx_engine *e, slot *q)
+{
+    const hx_graph *g = e->micro[0]->graph;
+    for (int64_t m = 0; g->n_dice && m < e->k.accumulate; m++) {
+        uint32_t v[4] = { (uint32_t)e->k.seed, (uint32_t)(e->k.seed >> 32), (uint32_t)q->step,
+                          (uint32_t)(q->step >> 32 << 16 | m) };
+        int64_t at = m * input_bytes(e) + g->tape->storage[hx_value_of(g->dice)->storage].at;
+        HX_TRY(hx_memory_write(&q->input, at, v, sizeof v));
+    }
+    return HX_OK;
+}
+
 static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *ids)
 {
     int64_t count = e->k.batch * e->k.tokens;
     HX_TRY(write_chances(e, q));
+    HX_TRY(write_dice(e, q));
     const hx_pass *p = e->micro[0];
     for (int64_t m = 0; m < e->k.accumulate; m++) {
         int64_t at = m * input_bytes(e);
