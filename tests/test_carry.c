@@ -448,6 +448,47 @@ START_TEST(learning_carries_the_same)
 }
 END_TEST
 
+// The class of a sequence whose pieces come one after the other is that of the whole sequence.
+static void class_of_pieces(int device)
+{
+    static const char *const text = "{\"model\": \"rmt_encoder\", \"vocab_size\": 40, \"hidden_size\": 16,"
+        " \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"intermediate_size\": 24,"
+        " \"max_position_embeddings\": 16, \"num_labels\": 40, \"num_mem_tokens\": 3, \"input_size\": 14}";
+    world w;
+    if (!open_case(&w, device, text))
+        return;
+    double loss[2] = { 0 };
+    for (int e = 0; e < 2; e++) {
+        int64_t T = e ? L : 3 * L;
+        hx_pass *p = new_pass(&w, e, 2, T);
+        for (int64_t from = 0; from < 3 * L; from += T) {
+            int32_t ids[4 * (3 * L + 1)];
+            for (int64_t b = 0; b < 2; b++)
+                for (int64_t i = 0; i <= T; i++) {
+                    ids[b * (T + 1) + i] = token((int)b, from + i);
+                    ids[(2 + b) * (T + 1) + i] = from + i == 3 * L ? ids[b * (T + 1) + i] : -1;
+                }
+            ck_ok(hx_pass_write(p, ids, 0));
+            ck_ok(hx_pass_write_ages(p, (int32_t[]){ (int32_t)from, (int32_t)from }));
+            ck_ok(hx_pass_run(p));
+            float v = NAN;
+            ck_ok(hx_pass_read(p, hx_pass_find(p, "loss"), &v));
+            loss[e] = v;
+            ck_assert(from + T == 3 * L || v == 0);
+        }
+        hx_pass_free(&p);
+    }
+    ck_assert_msg(fabs(loss[0] - loss[1]) <= 1e-6 * loss[0], "%s: %.9g whole, %.9g in pieces", devices[device],
+                  loss[0], loss[1]);
+    close_world(&w);
+}
+
+START_TEST(a_class_at_the_end_of_pieces)
+{
+    for (int d = 0; d < HX_COUNT(devices); d++) class_of_pieces(d);
+}
+END_TEST
+
 START_TEST(a_piece_must_be_whole_segments)
 {
     world w;
@@ -465,6 +506,6 @@ int main(void)
     const TTest *const tests[] = { pieces_are_the_whole, swapped_memories_swap_results,
         a_state_reaches_its_row, dropped_is_never_there, a_walk_is_the_whole_text,
         a_walk_needs_no_more_memory, learning_carries_the_same, a_piece_must_be_whole_segments,
-        compressions_in_pieces };
+        compressions_in_pieces, a_class_at_the_end_of_pieces };
     return run_suite("carry", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -34,6 +34,7 @@ static const hx_field data_fields[] = {
     K(answer, "task: letters of an answer or of what is copied; 0: the task's own number"),
     K(cross, "task: documents 2i and 2i+1 exchange what follows so many tokens: a memory must change rows, "
       "too; 0: none does"),
+    K(classes, "task: 1: the answer is a class, the number of the place as a digit; 0: its name"),
     O(HX_I64, document, "0", 0, 1e12, "info: which document is shown"),
     O(HX_STR, json, "", 0, 0, "info: write JSON to this file, - for stdout"),
     {0}};
@@ -339,8 +340,8 @@ static hx_result list_tasks(hx_cli *c)
         if (t->def.symbols)
             printf(" --symbols %lld (at most %lld)", (long long)t->def.symbols,
                    (long long)t->max_symbols);
-        printf("%s%s; %s\n", t->def.answer ? " --answer" : "", t->def.distance ? " --distance" : "",
-               t->source);
+        printf("%s%s%s; %s\n", t->def.answer ? " --answer" : "", t->def.distance ? " --distance" : "",
+               t->def.classes ? " --classes" : "", t->source);
     }
     return HX_OK;
 }

@@ -42,6 +42,7 @@ hx_result hx_task_resolve(const hx_task *t, hx_task_conf *k)
     HX_TRY(resolve(t, "symbols", d->symbols, t->max_symbols, d->symbols != 0, &k->symbols));
     HX_TRY(
         resolve(t, "answer", d->answer > 0 ? d->answer : 0, most / 8, d->answer != 0, &k->answer));
+    HX_TRY(resolve(t, "classes", 0, 1, d->classes != 0, &k->classes));
     int64_t need = t->least(k) - 1;
     if (k->length >= need)
         return HX_OK;
@@ -91,10 +92,11 @@ static char *made_by(const hx_task *t, const hx_task_conf *k, uint64_t seed, uin
     if (s)
         snprintf(s, 512,
                  "{\"task\": \"%s\", \"length\": %lld, \"distance\": %lld, \"pairs\": %lld, "
-                 "\"symbols\": %lld, \"answer\": %lld, \"cross\": %lld, \"seed\": %llu, \"part\": %u}",
+                 "\"symbols\": %lld, \"answer\": %lld, \"cross\": %lld, \"classes\": %lld, "
+                 "\"seed\": %llu, \"part\": %u}",
                  t->name, (long long)k->length, (long long)k->distance, (long long)k->pairs,
                  (long long)k->symbols, (long long)k->answer, (long long)k->cross,
-                 (unsigned long long)seed, part);
+                 (long long)k->classes, (unsigned long long)seed, part);
     return s;
 }
 

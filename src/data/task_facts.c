@@ -1,4 +1,5 @@
-// task_facts.c - tasks in sentences: who is where, among sentences about nothing of the kind.
+// task_facts.c - tasks in sentences: who is where, among sentences about nothing of the kind. The answer
+// is the word for the place, or for models that classify its number, a digit.
 #include <stdio.h>
 #include <string.h>
 
@@ -82,10 +83,11 @@ static void add(story *s, const char *a, const char *b, const char *c)
     s->bytes += snprintf(s->line[s->n++], LINE, "%s %s the %s. ", a, b, c);
 }
 
-static void ask(story *s, const char *whom, const char *answer)
+static void ask(hx_doc *d, story *s, const char *whom, int place)
 {
-    s->bytes += snprintf(s->question, LINE, "Where is %s? ", whom) + (int64_t)strlen(answer);
-    s->answer = answer;
+    static const char *const numbers[N] = { "0", "1", "2", "3", "4", "5" };
+    s->answer = d->k->classes ? numbers[place] : places[place];
+    s->bytes += snprintf(s->question, LINE, "Where is %s? ", whom) + (int64_t)strlen(s->answer);
 }
 
 static void one_step(hx_doc *d, story *s)
@@ -96,7 +98,7 @@ static void one_step(hx_doc *d, story *s)
     for (int i = 0; i < d->k->pairs; i++)
         add(s, people[who[i]], ANY(d, goes), places[where[i]]);
     int64_t q = hx_draw(d, d->k->pairs);
-    ask(s, people[who[q]], places[where[q]]);
+    ask(d, s, people[who[q]], where[q]);
 }
 
 // Somebody takes a thing, later goes somewhere; the thing is asked for. Facts of several people
@@ -119,7 +121,7 @@ static void two_steps(hx_doc *d, story *s)
     int64_t q = hx_draw(d, P);
     char whom[LINE];
     snprintf(whom, sizeof whom, "the %s", things[thing[q]]);
-    ask(s, whom, places[where[q]]);
+    ask(d, s, whom, where[q]);
 }
 
 // Facts with noise before, between and behind them; `first`: all noise comes behind.
@@ -166,16 +168,16 @@ static int64_t two_steps_least(const hx_task_conf *k) { return k->pairs * (26 + 
 
 HX_TASK(memorize, .help = "a fact at the beginning, noise, a question",
         .source = "after Bulatov et al. 2023 (RMT to a million tokens), own sentences",
-        .def = {.length = 256, .pairs = 1}, .max_pairs = MAX_PAIRS, .least = one_step_least,
+        .def = {.length = 256, .pairs = 1, .classes = 1}, .max_pairs = MAX_PAIRS, .least = one_step_least,
         .make = memorize);
 
 HX_TASK(detect_memorize, .help = "a fact somewhere in noise, a question",
         .source = "after Bulatov et al. 2023 (RMT to a million tokens), own sentences",
-        .def = {.length = 256, .pairs = 1}, .max_pairs = MAX_PAIRS, .least = one_step_least,
+        .def = {.length = 256, .pairs = 1, .classes = 1}, .max_pairs = MAX_PAIRS, .least = one_step_least,
         .make = detect_memorize);
 
 HX_TASK(reason,
         .help = "who took a thing and where they went, somewhere in noise; the thing is asked for",
         .source = "after Bulatov et al. 2023 and bAbI (Weston et al. 2015), own sentences",
-        .def = {.length = 512, .pairs = 2}, .max_pairs = MAX_PAIRS, .least = two_steps_least,
+        .def = {.length = 512, .pairs = 2, .classes = 1}, .max_pairs = MAX_PAIRS, .least = two_steps_least,
         .make = reason);
