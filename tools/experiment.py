@@ -131,7 +131,7 @@ class Recall:
     def sets(self):
         o = self.e.o
         return [lambda d=d: self.e.data('recall', 'd%d' % d, '--lengths', self.length, '--distance', d, '--symbols', o.symbols,
-                                        '--train', o.documents, '--test', 500, '--seed', o.seed + d) for d in self.distances]
+                                        '--train', o.documents, '--test', 50 if o.quick else 500, '--seed', o.seed + d) for d in self.distances]
 
     def learn(self, run, model, steps, batch, lr):
         """Trains `model`, a text of configuration, and returns its scores by distance."""
