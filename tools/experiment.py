@@ -23,7 +23,7 @@ def parser(doc, out, jobs=1):
     p.add_argument('--device', default=os.environ.get('HTXVK_SWEEP_DEVICE', 'auto'), help='see `htxvk devices`')
     p.add_argument('--out', default=out, help='runs and results; goes on with what is there (%s)' % out)
     p.add_argument('--jobs', type=int, default=jobs, help='runs at the same time (%d)' % jobs)
-    p.add_argument('--seconds', type=float, default=math.inf, help='begin no run later than this')
+    p.add_argument('--seconds', type=float, default=math.inf, help='begin no run later than this; 0: report what is there')
     p.add_argument('--docs', help='also renew table and plot in this folder of pages')
     p.add_argument('--quick', action='store_true', help='a few steps: does everything work?')
     return p
@@ -46,11 +46,14 @@ class Experiment:
             raise RuntimeError('htxvk %s: %s' % (' '.join(map(str, args)), r.stderr[-600:]))
         return r.stdout
 
+    def late(self):
+        return time.time() - self.begin > self.o.seconds
+
     def once(self, key, make):
         """The result of `key`: what was noted, else what make() returns now; None when time is up."""
         if key in self.done:
             return self.done[key]
-        if time.time() - self.begin > self.o.seconds:
+        if self.late():
             return None
         start = time.time()
         row = dict({'key': key}, **make())
@@ -67,7 +70,7 @@ class Experiment:
     def data(self, task, name, *args):
         """A generated set, made once."""
         to = self.out / 'data' / name
-        if not to.exists():
+        if not to.exists() and not self.late():
             to.parent.mkdir(exist_ok=True)
             self.htxvk('data', 'task', task, '--out', to, '--quiet', *args)
         return to.resolve()
