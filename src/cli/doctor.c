@@ -1,17 +1,14 @@
 // doctor.c - `htxvk doctor`: why a GPU is not used, and what to do about it.
-#include <dirent.h>
 #include <errno.h>
-#include <grp.h>
 #include <jansson.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../runtime/file.h"
 #include "cli.h"
+#include "nodes.h"
 
 typedef struct doctor_opts { const char *json; } doctor_opts;
 static const hx_field doctor_fields[] = {
@@ -110,46 +107,17 @@ static void look_at_drivers(visit *v)
 
 // ---- nodes --------------------------------------------------------------------------------
 
-static bool in_container(void)
-{
-    return !access("/.dockerenv", F_OK) || !access("/run/.containerenv", F_OK) || getenv("container");
-}
-
-static void look_at_node(visit *v, const char *path)
-{
-    struct stat s;
-    if (stat(path, &s) || !access(path, R_OK | W_OK)) {
-        found(v, GOOD, NULL, "%s can be opened", path);
-        return;
-    }
-    const struct group *g = getgrgid(s.st_gid);
-    const struct passwd *me = getpwuid(getuid());
-    const char *group = g ? g->gr_name : "render", *name = me ? me->pw_name : "$USER";
-    found(v, BAD, in_container() ? hx_sprintf(v->a, "start the container with --group-add %u", s.st_gid)
-                                 : hx_sprintf(v->a, "sudo usermod -aG %s %s, then log in again", group, name),
-          "%s is not readable and writable by user '%s'; it belongs to group '%s'", path, name, group);
-}
-
 static void look_at_nodes(visit *v)
 {
-    hx_names names = {0};
     int nodes = 0;
-    if (hx_dir_list(v->a, "/dev/dri", &names))
-        names.n = 0;
-    for (int i = 0; i < names.n; i++)
-        if (!strncmp(names.v[i], "renderD", 7)) {
-            look_at_node(v, hx_path_join(v->a, "/dev/dri", names.v[i]));
-            nodes++;
-        }
-    bool nvidia = !access("/dev/nvidiactl", F_OK);
-    if (nvidia)
-        look_at_node(v, "/dev/nvidiactl");
-    if (nodes || nvidia)
-        return;
-    found(v, NOTE, in_container() ? "start it with --device /dev/dri, or --gpus all for NVIDIA with "
-                                    "NVIDIA_DRIVER_CAPABILITIES=all" : NULL,
-          "no GPU is visible%s: neither /dev/dri/renderD* nor /dev/nvidiactl",
-          in_container() ? " in this container" : "");
+    for (hx_node_file f; (f = hx_node_get(v->a, nodes)).path; nodes++)
+        found(v, f.why ? BAD : GOOD, f.fix, "%s%s", f.why ? f.why : f.path, f.why ? "" : " can be opened");
+    bool inside = hx_in_container();
+    if (!nodes)
+        found(v, NOTE, inside ? "start it with --device /dev/dri, or --gpus all for NVIDIA with "
+                                "NVIDIA_DRIVER_CAPABILITIES=all" : NULL,
+              "no GPU is visible%s: neither /dev/dri/renderD* nor /dev/nvidiactl",
+              inside ? " in this container" : "");
 }
 
 // ---- devices ------------------------------------------------------------------------------

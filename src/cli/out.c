@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "../../runtime/file.h"
+#include "../../runtime/log.h"
 #include "../core/op.h"
 #include "cli.h"
+#include "nodes.h"
 
 // A build whose compiler did not know matrix units has no kernels for them.
 static hx_result find_precision(const char *name, hx_precision *out)
@@ -26,6 +28,21 @@ static hx_result find_precision(const char *name, hx_precision *out)
     return HX_OK;
 }
 
+// Nobody who has a GPU wants a processor to do its work without hearing of it.
+static void warn_of_software(hx_arena *a, const hx_dev_caps *k)
+{
+    if (k->type != HX_DEV_CPU || strcmp(k->kind, "vulkan"))
+        return;
+    hx_node_file first = hx_node_get(a, 0), f = first;
+    for (int i = 1; f.path && !f.why; i++)
+        f = hx_node_get(a, i);
+    if (f.path)
+        hx_log(HX_LOG_WARN, "using %s, a processor, although a GPU is present: %s. Fix: %s", k->name, f.why, f.fix);
+    else if (first.path)
+        hx_log(HX_LOG_WARN, "using %s, a processor, although a GPU is present, %s: no Vulkan driver for it was "
+               "found; `htxvk doctor` says what to do", k->name, first.path);
+}
+
 hx_result hx_cli_open(const hx_cli *c, const char *fallback, const char *precision, hx_dev **out)
 {
     *out = NULL;
@@ -33,7 +50,10 @@ hx_result hx_cli_open(const hx_cli *c, const char *fallback, const char *precisi
                         .validation = c->validation, .no_cache = c->no_cache, .compile_only = c->compile_only };
     precision = c->precision ? c->precision : precision;
     HX_TRY(find_precision(precision ? precision : "fp32", &p.precision));
-    return hx_dev_open(&p, out);
+    HX_TRY(hx_dev_open(&p, out));
+    if (!p.select || !strcmp(p.select, "auto"))
+        warn_of_software(c->arena, hx_dev_get_caps(*out));
+    return HX_OK;
 }
 
 hx_result hx_cli_close(hx_dev **d, hx_result r)

@@ -32,10 +32,16 @@ static const hx_field train_fields[] = {
 
 // ---- signals ------------------------------------------------------------------------------
 
-static volatile sig_atomic_t stop, save;
+static volatile sig_atomic_t starting, stop, save;
 
 static void on_signal(int number)
 {
+    // before training there is nothing to finish, and directories appear whole
+    static const char early[] = "stopped before the first step [E-STOPPED]\n";
+    if (starting) {
+        (void)!write(STDERR_FILENO, early, sizeof early - 1);
+        _exit(75);
+    }
     // the second one does not wait for the step; what is on disk is whole at any time
     if (stop && number == SIGINT)
         _exit(130);
@@ -183,12 +189,39 @@ static hx_result read_conf(hx_cli *c, work *w)
     return HX_OK;
 }
 
+// A preset names a text that is the user's to give.
+static hx_result check_text(hx_cli *c, const work *w)
+{
+    const train_opts *o = c->opts;
+    const hx_strs *text = &w->conf->data.train;
+    if (strncmp(c->args[0], "preset:", 7) || o->data.n || hx_file_exists(text->v[0]))
+        return HX_OK;
+    return hx_fail(HX_E_INPUT, "%s trains on '%s', which is not there: name your own text with --data FILE "
+                   "[E-PRESET-DATA]", c->args[0], text->v[0]);
+}
+
+// A run that is asked for fewer steps than it has made would have to go back.
+static hx_result check_steps(hx_cli *c, const work *w)
+{
+    const char *dir = NULL;
+    hx_ckpt_state s;
+    if (hx_ckpt_find(c->arena, w->run->dir, &dir) || !dir || hx_ckpt_state_read(dir, &s))
+        return HX_OK;                      // training says what is wrong with it
+    if (s.step <= w->conf->train.steps)
+        return HX_OK;
+    return hx_fail(HX_E_USAGE, "train.steps: %lld, but %s has made %lld steps: name more to train on, or begin "
+                   "another run with --out [E-STEPS]", (long long)w->conf->train.steps, w->run->dir,
+                   (long long)s.step);
+}
+
 // The directory appears only when text, model and device are known to fit.
 static hx_result make_run(hx_cli *c, work *w)
 {
     const train_opts *o = c->opts;
     if (w->resume) {
         HX_TRY(hx_run_open(c->args[0], &w->run));
+        if (o->set.n)
+            HX_TRY(check_steps(c, w));
         return o->set.n ? hx_run_save_conf(w->run, w->conf) : HX_OK;
     }
     const char *dir = o->out[0]                                 ? o->out
@@ -246,7 +279,10 @@ static hx_result begin_again(hx_cli *c, const work *w)
 
 static hx_result train(hx_cli *c, work *w)
 {
+    starting = 1;
+    catch_signals();
     HX_TRY(read_conf(c, w));
+    HX_TRY(check_text(c, w));
     HX_TRY(hx_cli_open(c, w->conf->device.select, w->conf->device.precision, &w->dev));
     HX_TRY(hx_trainer_new(w->conf, w->dev, &w->trainer));
     HX_TRY(make_run(c, w));
@@ -256,7 +292,7 @@ static hx_result train(hx_cli *c, work *w)
     screen s = { .terminal = isatty(STDERR_FILENO), .quiet = c->quiet };
     hx_train_params p = {
         .run = w->run, .resume = w->resume, .stop = &stop, .save = &save, .event = on_event, .user = &s};
-    catch_signals();
+    starting = 0;
     hx_result r = hx_trainer_run(w->trainer, &p);
     if (s.line)
         fputc('\n', stderr);

@@ -591,8 +591,9 @@ static hx_result go_on(hx_trainer *t)
         hx_say(t, HX_EVENT_NOTE, "training %s, %lld parameters, on %s", t->c->model->name,
             (long long)hx_params_count(t->rig.net.params), hx_dev_get_caps(t->dev)->name);
     } else {
-        hx_say(t, HX_EVENT_NOTE, "step %lld  all %lld steps are done", (long long)t->state.step,
-            (long long)steps);
+        hx_say(t, HX_EVENT_NOTE, "step %lld  all %lld steps are done; for more: htxvk train %s --set "
+            "train.steps=%lld", (long long)t->state.step, (long long)steps, t->p->run->dir,
+            2 * (long long)steps);
     }
     HX_TRY(catch_up(t));
     int64_t before = t->state.step;
