@@ -69,6 +69,8 @@ static hx_result one_word(const hx_op *op, const hx_sig *sig, const char *word, 
         return hx_fail(HX_E_USAGE, "there is no profile '%s' [E-SAMPLE]", eq + 1);
     if (!strcmp(key, "profile"))
         return HX_OK;
+    if (!op->attrs || !hx_field_find(op->attrs, key))
+        return hx_fail(HX_E_USAGE, "%s has no dimension or attribute '%s' [E-SAMPLE]", op->name, key);
     return hx_field_set(op->attrs, s->attrs, key, eq + 1, NULL);
 }
 
