@@ -13,12 +13,7 @@ void put(uint m, uint n, float s)
     y[y_o + m * y_s + n] = s;
 }
 
-#define A a
-#define A_AT(m, k) a_o + (k) * a_s + (m)
-#define A_STEP a_s
-#define B b
-#define B_AT(k, n) b_o + (k) * b_s + (n)
-#define B_STEP b_s
+#include "matmul_tn_at.glsl"
 #define A_BY_K false
 #define B_BY_K false
 #define PUT put
