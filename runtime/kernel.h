@@ -2,7 +2,7 @@
 #pragma once
 #include "pool.h"
 
-enum { HX_MAX_BINDINGS = 16, HX_MAX_PUSH = 128, HX_MAX_SPEC = 12 };
+enum { HX_MAX_BINDINGS = 16, HX_MAX_PUSH = 128, HX_MAX_SPEC = 16 };
 
 // What a device needs for a kernel row beyond the floor (Vulkan 1.2, 32 KiB shared memory, 256
 // invocations, 128 bytes of push constants, no fp16): name and text, one bit each.

@@ -5,9 +5,10 @@ layout(push_constant) uniform push {
     uint q_o, q_s, k_o, k_s, v_o, v_s, y_o, y_s;
     uint opts;
 };
-#define TILES 2
+#define TILES 4
 #include "attn_coop.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN_INT(3, gone);  OUT(4, y);  OUT_ONES(5, l);
+const float AHEAD = 6;
 
 void main()
 {
@@ -27,15 +28,18 @@ void main()
     SUMS acc[MT * NO], s[MT * NB], places = find_places();
     float top[MT][EL], sum[MT][EL];
     uvec2 first = find_first();
-    vec4 next[2 * NF];
+    uvec4 next_k[2 * NF], next_v[2 * NF];
     CLEAR(acc, MT * NO)
     [[unroll]] for (uint m = 0; m < MT; m++)
         EACH_SLOT(z) { top[m][z] = -3e38; sum[m][z] = 0; }
-    TAKE(a, p, q, r0, N, p.n)
+    TAKE(a, 0, p, q, r0, N, p.n)
     barrier();
-    if (lo < hi) FETCH(next, p, k, lo, M, n, hk)
+    if (lo < hi) {
+        FETCH(next_k, 1, p, k, lo, M, n, hk)
+        FETCH(next_v, 2, p, v, lo, M, n, hk)
+    }
 
-    // s in bits, and the largest of each slot
+    // s in bits, and the largest that this invocation has of each slot
 #define SCORES(masked)                                                                           \
     [[unroll]] for (uint b = 0; b < NB; b++) {                                                   \
         SUMS t_ = s[m * NB + b];                                                                 \
@@ -51,36 +55,44 @@ void main()
         s[m * NB + b] = t_;                                                                      \
     }
 
+    uint slot = 0;
     for (uint at = lo; at < hi; at += BC) {
         // subgroups whose queries see nothing here wait; not where there are barriers inside
         bool seen = !DIRECT || (at < some_hi && at + BC > some_lo);
         bool whole = at >= all_lo && at + BC <= all_hi;
-        PUT(next, 0)                       // read until the last barrier
+        PUT(next_k, 1, slot)               // the other half is still being read
+        PUT(next_v, 2, slot + TILE)
         barrier();
-        FETCH(next, p, v, at, M, n, hk)
-        if (seen) { DOTS(s, a, 0) }
-        PUT(next, TILE)                    // read until the last barrier but one
-        barrier();
-        if (at + BC < hi) FETCH(next, p, k, at + BC, M, n, hk)
+        if (at + BC < hi) {
+            FETCH(next_k, 1, p, k, at + BC, M, n, hk)
+            FETCH(next_v, 2, p, v, at + BC, M, n, hk)
+        }
         if (seen) {
+            DOTS(s, a, slot)
             [[unroll]] for (uint m = 0; m < MT; m++) {
-                float most[EL], from[EL], old[EL];
+                float most[EL], from[EL];
+                bool grows = !KNOWN;
                 EACH_SLOT(z) most[z] = -3e38;
                 if (whole) { SCORES(false) } else { SCORES(true) }
-                rows_joined(most, places, first, true);
-                // what was summed so far follows a new maximum
-                EACH_SLOT(z) {
-                    most[z] = max(most[z], top[m][z]);
-                    from[z] = most[z] == -3e38 ? 0 : most[z];
-                    old[z] = exp2(top[m][z] - from[z]);
-                    sum[m][z] *= old[z];
-                    top[m][z] = most[z];
+                EACH_SLOT(z) grows = grows || most[z] > top[m][z] + AHEAD;
+                // What was summed so far follows a new maximum. Weights may be 2^AHEAD before it
+                // does: they and their sum have the same digits.
+                if (subgroupAny(grows)) {
+                    float old[EL];
+                    rows_joined(most, places, first, true);
+                    EACH_SLOT(z) {
+                        most[z] = max(most[z], top[m][z]);
+                        old[z] = exp2(top[m][z] - (most[z] == -3e38 ? 0 : most[z]));
+                        sum[m][z] *= old[z];
+                        top[m][z] = most[z];
+                    }
+                    [[unroll]] for (uint o = 0; o < NO; o++) {
+                        SUMS t = acc[m * NO + o];
+                        EACH(f) t[f] *= old[SLOT(f)];
+                        acc[m * NO + o] = t;
+                    }
                 }
-                [[unroll]] for (uint o = 0; o < NO; o++) {
-                    SUMS t = acc[m * NO + o];
-                    EACH(f) t[f] *= old[SLOT(f)];
-                    acc[m * NO + o] = t;
-                }
+                EACH_SLOT(z) from[z] = top[m][z] == -3e38 ? 0 : top[m][z];
                 [[unroll]] for (uint b = 0; b < NB; b++) {
                     SUMS t = s[m * NB + b];
                     EACH(f) {
@@ -92,9 +104,10 @@ void main()
             }
             [[unroll]] for (uint b = 0; b < BC / STEP; b++) {
                 TURN(weight, s, b)
-                MIX(acc, weight, TILE, b)
+                MIX(acc, weight, slot + TILE, b)
             }
         }
+        slot = 2 * TILE - slot;
     }
 
     [[unroll]] for (uint m = 0; m < MT; m++) {
@@ -109,5 +122,5 @@ void main()
     }
     barrier();
 #define SHARE(m, z) sum[m][z]
-    STORE(p, y, r0, N, p.n, acc, SHARE)
+    STORE(4, p, y, r0, N, p.n, acc, SHARE)
 }

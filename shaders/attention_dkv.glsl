@@ -4,7 +4,7 @@
 // QUERIES_HI(j), positions from off to n: no query before or from there on sees j.
 layout(push_constant) uniform push {
     uint B, N, D, M;
-    uint heads, axial, w, share;
+    uint heads, axial, w, share, parts;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
     uint opts;
 };
@@ -17,7 +17,9 @@ shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BC * PS], ds[
 void main()
 {
     uint tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
-    place p = place_of(B, M, heads / share, axial, BC);
+    place p = place_of(B * parts, M, heads / share, axial, BC);
+    uint part = p.b / B, some = share / parts, h0 = p.h * share + part * some;
+    p.b -= part * B;
     uint n = p.n, m = class_of(p, N, axial), off = n - m, j1 = min(p.i0 + BC, n);
     uint none = GONE(6), lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
     uint hi = p.i0 < n && j1 > none ? QUERIES_HI(j1 - 1) - off : 0;
@@ -28,7 +30,7 @@ void main()
     LOAD(ks, BC, p, k, p.i0, M, n, p.h)
     LOAD(vs, BC, p, v, p.i0, M, n, p.h)
 
-    for (uint h = p.h * share; h < p.h * share + share; h++)
+    for (uint h = h0; h < h0 + some; h++)
     for (uint at = lo; at < hi; at += BR) {
         barrier();                         // the last block's queries have been used
         LOAD(qs, BR, p, q, at, N, m, h)
@@ -51,6 +53,7 @@ void main()
         MIX(av, JT, BR, ps, PS, ys)
         MIX(ak, JT, BR, ds, PS, qs)
     }
+    p.b += part * B;
 #define ONE(a) 1
 #define SCALE(a) scale
     STORE(p, dv, p.i0, M, av, JT, ONE)

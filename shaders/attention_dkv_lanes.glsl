@@ -1,7 +1,7 @@
 // attention_dkv_lanes.glsl - attention_dkv.glsl with keys in lanes.
 layout(push_constant) uniform push {
     uint B, N, D, M;
-    uint heads, axial, w, share;
+    uint heads, axial, w, share, parts;
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
     uint opts;
 };
@@ -11,7 +11,9 @@ OUT(7, dk);  OUT(8, dv);
 
 void main()
 {
-    place p = place_of(B, M, heads / share, axial, R * W);
+    place p = place_of(B * parts, M, heads / share, axial, R * W);
+    uint part = p.b / B, some = share / parts, h0 = p.h * share + part * some;
+    p.b -= part * B;
     uint n = p.n, m = class_of(p, N, axial), off = n - m, j1 = min(p.i0 + R * W, n);
     uint none = GONE(6), lo = p.i0 < n ? QUERIES_LO(p.i0) - off : 0;
     uint hi = p.i0 < n && j1 > none ? QUERIES_HI(j1 - 1) - off : 0;
@@ -21,7 +23,7 @@ void main()
     TAKE(given, p, v, M)
     CLEAR(ak)
     CLEAR(av)
-    for (uint h = p.h * share; h < p.h * share + share; h++)
+    for (uint h = h0; h < h0 + some; h++)
     for (uint i = lo; i < hi; i++) {
         float li = l[STAT(p, i, h)], ei = e[STAT(p, i, h)];
         MEET(qs, p, q, i, N, h)
@@ -35,6 +37,7 @@ void main()
         MIX(av, s, ys)
         MIX(ak, dp, qs)
     }
+    p.b += part * B;
 #define ONE(a) 1
 #define SCALE(a) scale
     GIVE(p, dv, M, av, ONE)

@@ -5,7 +5,7 @@ layout(push_constant) uniform push {
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dq_o, dq_s;
     uint opts;
 };
-#define TILES 2
+#define TILES 4
 #include "attn_coop.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN_ONES(4, l);  IN_ONES(5, e);  IN_INT(6, gone);
 OUT(7, dq);
@@ -27,7 +27,7 @@ void main()
     SUMS acc[MT * NO], s[MT * NB], dp[MT * NB], places = find_places();
     float li[MT][EL], ei[MT][EL];
     uvec2 first = find_first();
-    vec4 next[2 * NF];
+    uvec4 next_k[2 * NF], next_v[2 * NF];
     CLEAR(acc, MT * NO)
     [[unroll]] for (uint m = 0; m < MT; m++)
         EACH_SLOT(z) {
@@ -38,10 +38,13 @@ void main()
 #ifdef NARROW
     power = -100;
 #endif
-    TAKE(a, p, q, r0, N, p.n)
-    TAKE(g, p, dy, r0, N, p.n)
+    TAKE(a, 0, p, q, r0, N, p.n)
+    TAKE(g, 3, p, dy, r0, N, p.n)
     barrier();
-    if (lo < hi) FETCH(next, p, v, lo, M, n, hk)
+    if (lo < hi) {
+        FETCH(next_k, 1, p, k, lo, M, n, hk)
+        FETCH(next_v, 2, p, v, lo, M, n, hk)
+    }
 
 #define SLOPES(masked)                                                                           \
     [[unroll]] for (uint m = 0; m < MT; m++)                                                     \
@@ -58,30 +61,33 @@ void main()
             s[m * NB + b] = t_;                                                                  \
         }
 
+    uint slot = 0;
     for (uint at = lo; at < hi; at += BC) {
         bool seen = !DIRECT || (at < some_hi && at + BC > some_lo);
         bool whole = at >= all_lo && at + BC <= all_hi;
-        PUT(next, TILE)                    // read until the last barrier
+        PUT(next_k, 1, slot)               // the other half is still being read
+        PUT(next_v, 2, slot + TILE)
         barrier();
-        FETCH(next, p, k, at, M, n, hk)
-        if (seen) { DOTS(dp, g, TILE) }
-        PUT(next, 0)                       // read until the last barrier but one
-        barrier();
-        if (at + BC < hi) FETCH(next, p, v, at + BC, M, n, hk)
+        if (at + BC < hi) {
+            FETCH(next_k, 1, p, k, at + BC, M, n, hk)
+            FETCH(next_v, 2, p, v, at + BC, M, n, hk)
+        }
         if (seen) {
-            DOTS(s, a, 0)
+            DOTS(dp, g, slot + TILE)
+            DOTS(s, a, slot)
             if (whole) { SLOPES(false) } else { SLOPES(true) }
             NARROW_DOWN(s, acc)
             [[unroll]] for (uint b = 0; b < BC / STEP; b++) {
                 TURN(ds, s, b)
-                MIX(acc, ds, 0, b)
+                MIX(acc, ds, slot, b)
             }
         }
+        slot = 2 * TILE - slot;
     }
 #ifdef NARROW
     scale *= uintBitsToFloat(uint(127 + power) << 23);
 #endif
     barrier();
 #define SCALE(m, z) scale
-    STORE(p, dq, r0, N, p.n, acc, SCALE)
+    STORE(7, p, dq, r0, N, p.n, acc, SCALE)
 }

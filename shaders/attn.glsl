@@ -1,7 +1,8 @@
 // attn.glsl - what the kernels of every attention rule share: one workgroup has some tokens of one
 // residue class of one head; row i of a class is token r + axial i. Of n keys, the last of which is
 // as new as the last query, query i stands at position i + off; `share` heads of queries look at one
-// head of keys.
+// head of keys. Gradients of keys may be summed in `parts`, each of as many of these heads: part k of
+// batch row b is batch row k B + b of the result.
 #include "hx.glsl"
 #ifndef HEAD_ID
 #define HEAD_ID 0

@@ -17,9 +17,9 @@
 #define HEAD_ID 1
 #include "attn.glsl"
 #undef IN
-#define IN(i, x)      layout(set = 0, binding = i, std430) readonly buffer in_##x { vec4 x[]; }
+#define IN(i, x)      layout(set = 0, binding = i, std430) readonly buffer in_##x { uvec4 x[]; }
 #undef OUT
-#define OUT(i, x)     layout(set = 0, binding = i, std430) writeonly buffer out_##x { vec4 x[]; }
+#define OUT(i, x)     layout(set = 0, binding = i, std430) writeonly buffer out_##x { uvec4 x[]; }
 #define OUT_ONES(i, x) layout(set = 0, binding = i, std430) writeonly buffer out_##x { float x[]; }
 #define IN_ONES(i, x) layout(set = 0, binding = i, std430) readonly buffer in_##x { float x[]; }
 layout(local_size_x_id = 0) in;
@@ -37,6 +37,8 @@ layout(constant_id = 8) const uint LANE_A = 0;
 layout(constant_id = 9) const uint LANE_B = 0;
 layout(constant_id = 10) const uint ELEMS = 0;
 layout(constant_id = 11) const uint TURNS = 0;
+layout(constant_id = 12) const uint HALF = 0;    // bit i: argument i lies in 16 bits
+#define IS_HALF(i) ((HALF >> (i) & 1) != 0)
 const bool KNOWN = LANE_A != 0;
 const bool DIRECT = KNOWN && TURNS != 0 && MN == MK;
 const uint LANES = THREADS / SUBGROUPS, WR = BR / SUBGROUPS, MT = WR / MM;
@@ -106,46 +108,51 @@ uvec4 eight(vec4 lo, vec4 hi)
     return uvec4(PAIR(lo.xy), PAIR(lo.zw), PAIR(hi.xy), PAIR(hi.zw));
 }
 
-// channels c .. c+7 of row i; zeros beyond the head's channels and the class's n tokens
-#define FOURS(x) (K % 4 == 0 && ((x##_o) | (x##_s)) % 4 == 0)
-#define EIGHT(lo, hi, p, x, i, T, n, h, c)                                                       \
+// Channels c .. c+7 of row i as they lie in memory, argument `arg`; zeros beyond the head's channels,
+// whose number is a multiple of 8, and the class's n tokens.
+#define RAW(lo, hi, arg, p, x, i, T, n, h, c)                                                    \
     {                                                                                            \
-        lo = hi = vec4(0);                                                                       \
-        if ((i) < (n)) {                                                                         \
+        lo = hi = uvec4(0);                                                                      \
+        if ((i) < (n) && (KC == K || (c) < K)) {                                                 \
             uint at_ = ROW(p, x, i, T, h) + (c);                                                 \
-            if (FOURS(x)) {                                                                      \
-                if (K % 8 == 0 || (c) < K) lo = x[at_ / 4];                                      \
-                if (K % 8 == 0 || (c) + 4 < K) hi = x[at_ / 4 + 1];                              \
+            if (IS_HALF(arg)) {                                                                  \
+                lo = x[at_ / 8];                                                                 \
+            } else if (FOURS(x)) {                                                               \
+                lo = x[at_ / 4];                                                                 \
+                hi = x[at_ / 4 + 1];                                                             \
             } else {                                                                             \
                 [[unroll]] for (uint d = 0; d < 4; d++) {                                        \
-                    if ((c) + d < K) lo[d] = x[(at_ + d) / 4][(at_ + d) % 4];                    \
-                    if ((c) + d + 4 < K) hi[d] = x[(at_ + d + 4) / 4][(at_ + d) % 4];            \
+                    lo[d] = x[(at_ + d) / 4][(at_ + d) % 4];                                     \
+                    hi[d] = x[(at_ + d + 4) / 4][(at_ + d) % 4];                                 \
                 }                                                                                \
             }                                                                                    \
         }                                                                                        \
     }
+#define FOURS(x) (((x##_o) | (x##_s)) % 4 == 0)
+#define NARROWED(arg, lo, hi)                                                                    \
+    (IS_HALF(arg) ? lo : eight(uintBitsToFloat(lo), uintBitsToFloat(hi)))
 // rows i0 .. i0+BC-1 on their way from memory, and into shared memory at `to`
-#define FETCH(next, p, x, i0, T, n, h)                                                           \
+#define FETCH(next, arg, p, x, i0, T, n, h)                                                      \
     [[unroll]] for (uint f = 0; f < NF; f++) {                                                   \
         uint e = gl_LocalInvocationIndex + f * THREADS, i_ = (i0) + e / K8;                      \
         if (BC * K8 % THREADS == 0 || e < BC * K8)                                               \
-            EIGHT(next[2 * f], next[2 * f + 1], p, x, i_, T, n, h, e % K8 * 8)                   \
+            RAW(next[f], next[f + NF], arg, p, x, i_, T, n, h, e % K8 * 8)                       \
     }
-#define PUT(next, to)                                                                            \
+#define PUT(next, arg, to)                                                                       \
     [[unroll]] for (uint f = 0; f < NF; f++) {                                                   \
         uint e = gl_LocalInvocationIndex + f * THREADS;                                          \
         if (BC * K8 % THREADS == 0 || e < BC * K8)                                               \
-            sm[(to) + e / K8 * L + e % K8] = eight(next[2 * f], next[2 * f + 1]);                \
+            sm[(to) + e / K8 * L + e % K8] = NARROWED(arg, next[f], next[f + NF]);               \
     }
 // a subgroup's own rows i0 .. i0+WR-1 become factors a[m * NK + k]
-#define TAKE(a, p, x, i0, T, n)                                                                  \
+#define TAKE(a, arg, p, x, i0, T, n)                                                             \
     [[unroll]] for (uint m = 0; m < MT; m++) {                                                   \
         uint own = gl_SubgroupID * MM * L;                                                       \
         for (uint e = lane; e < MM * K8; e += LANES) {                                           \
-            vec4 lo, hi;                                                                         \
+            uvec4 lo, hi;                                                                        \
             uint i_ = (i0) + m * MM + e / K8;                                                    \
-            EIGHT(lo, hi, p, x, i_, T, n, p.h, e % K8 * 8)                                       \
-            sm[own + e / K8 * L + e % K8] = eight(lo, hi);                                       \
+            RAW(lo, hi, arg, p, x, i_, T, n, p.h, e % K8 * 8)                                    \
+            sm[own + e / K8 * L + e % K8] = NARROWED(arg, lo, hi);                               \
         }                                                                                        \
         subgroupBarrier();                                                                       \
         [[unroll]] for (uint k = 0; k < NK; k++)                                                 \
@@ -235,7 +242,7 @@ void rows_joined(inout float v[EL], SUMS places, uvec2 first, bool most)
 
 // x rows i0 .. i0+WR-1 at head p.h = acc f(m, slot): a matrix at a time through shared memory,
 // where every sum has its place. After a barrier: the tiles have been read.
-#define STORE(p, x, i0, T, n, acc, f)                                                            \
+#define STORE(arg, p, x, i0, T, n, acc, f)                                                       \
     [[unroll]] for (uint m = 0; m < MT; m++)                                                     \
         [[unroll]] for (uint o = 0; o < NO; o++) {                                               \
             SUMS x_ = acc[m * NO + o];                                                           \
@@ -244,16 +251,19 @@ void rows_joined(inout float v[EL], SUMS places, uvec2 first, bool most)
             subgroupBarrier();                                                                   \
             coopMatStore(x_, sm, own, LF, gl_CooperativeMatrixLayoutRowMajor);                   \
             subgroupBarrier();                                                                   \
-            for (uint e = lane; e < MM * MN / 4; e += LANES) {                                   \
-                uint i_ = (i0) + m * MM + e / (MN / 4), c = o * MN + e % (MN / 4) * 4;           \
-                vec4 four = uintBitsToFloat(sm[own + e / (MN / 4) * LF + e % (MN / 4)]);         \
+            for (uint e = lane; e < MM * MN / 8; e += LANES) {                                   \
+                uint i_ = (i0) + m * MM + e / (MN / 8), c = o * MN + e % (MN / 8) * 8;           \
+                uint from = own + e / (MN / 8) * LF + e % (MN / 8) * 2;                          \
                 if (i_ < (n) && c < K) {                                                         \
                     uint at_ = ROW(p, x, i_, T, p.h) + c;                                        \
-                    if (FOURS(x)) {                                                              \
-                        x[at_ / 4] = four;                                                       \
+                    if (IS_HALF(arg)) {                                                          \
+                        x[at_ / 8] = eight(uintBitsToFloat(sm[from]), uintBitsToFloat(sm[from + 1])); \
+                    } else if (FOURS(x)) {                                                       \
+                        x[at_ / 4] = sm[from];                                                   \
+                        x[at_ / 4 + 1] = sm[from + 1];                                           \
                     } else {                                                                     \
-                        [[unroll]] for (uint d = 0; d < 4; d++)                                  \
-                            if (c + d < K) x[(at_ + d) / 4][(at_ + d) % 4] = four[d];            \
+                        [[unroll]] for (uint d = 0; d < 8; d++)                                  \
+                            x[(at_ + d) / 4][(at_ + d) % 4] = sm[from + d / 4][d % 4];           \
                     }                                                                            \
                 }                                                                                \
             }                                                                                    \

@@ -11,6 +11,15 @@ const hx_field attn_fields[] = {
     { 0 }
 };
 
+const hx_field attn_kv_fields[] = {
+    { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
+    { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },
+    { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
+    { "share", HX_I32, offsetof(attn_attrs, share), "1", 1, 65535, "heads of q for one of k and v" },
+    { "parts", HX_I32, offsetof(attn_attrs, parts), "1", 1, 65535, "sums over share/parts heads" },
+    { 0 }
+};
+
 const char *attn_wrong(const int64_t *dim, const void *attrs)
 {
     const attn_attrs *a = attrs;
@@ -30,6 +39,12 @@ real attn_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void 
     (void)i;
     int64_t n = hx_ceil_div(dim[ATTN_M], ((const attn_attrs *)attrs)->axial);
     return arg == 3 || arg == 6 ? (real)((int64_t)(rnd % (uint32_t)(n + 4)) - 2) : NAN;
+}
+
+const char *attn_wrong_parts(const void *attrs)
+{
+    const attn_attrs *a = attrs;
+    return a->parts < 1 || a->share % a->parts ? "parts must divide share" : NULL;
 }
 
 const char *attn_wrong_past(const int64_t *dim, const void *attrs)
@@ -54,13 +69,16 @@ bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int
     return (hi - lo) * a->share <= most;
 }
 
-bool attn_long(const attn_rule *rule, const int64_t *dim, const void *attrs)
+bool attn_eights(const int64_t *dim, const void *attrs)
+{
+    return dim[ATTN_D] / ((const attn_attrs *)attrs)->heads % 8 == 0;
+}
+
+bool attn_many(const int64_t *dim, const void *attrs)
 {
     const attn_attrs *a = attrs;
-    int64_t n = hx_ceil_div(dim[ATTN_M], a->axial), first = n - hx_ceil_div(dim[ATTN_N], a->axial);
-    int64_t lo, hi;
-    rule->keys(n - 1, first, n, a, &lo, &hi);
-    return dim[ATTN_D] / a->heads <= 64 && hi - lo >= 1024;
+    int64_t tiles = hx_ceil_div(hx_ceil_div(dim[ATTN_N], a->axial), 128);
+    return tiles * a->axial * a->heads * dim[ATTN_B] >= 264;
 }
 
 // widths: D of queries, E of keys; K of a head
@@ -125,27 +143,33 @@ void attn_ref(const attn_rule *rule, const hx_ref *r)
             }
 }
 
+// which of dkv's sums head h is in
+static int64_t part_of(const walk *w, int64_t h)
+{
+    return h % w->a->share / (w->a->share / w->a->parts);
+}
+
 // Adds what the pairs that see each other contribute to dq, or to dk and dv (NULL: not wanted).
 static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk, real *dv)
 {
     walk w = walk_of(r);
-    int64_t N = w.N, M = w.M, K = w.K, H = w.a->heads;
+    int64_t B = r->dim[ATTN_B], N = w.N, M = w.M, K = w.K, H = w.a->heads;
     real root = sqrt((real)K);
-    for (int64_t b = 0; b < r->dim[ATTN_B]; b++)
+    for (int64_t b = 0; b < B; b++)
         for (int64_t h = 0; h < H; h++)
             for (int64_t t = 0; t < N; t++)
                 for (int64_t u = 0; u < M; u++) {
                     if (!sees(rule, &w, gone_of(&w, 6, b), t, u)) continue;
                     int64_t i = (b*N + t)*w.D + h*K, j = (b*M + u)*w.E + h/w.a->share*K;
-                    int64_t row = (b*H + h)*N + t;
+                    int64_t row = (b*H + h)*N + t, to = dq ? 0 : j + part_of(&w, h)*B*M*w.E;
                     const real *q = r->a[0] + i, *k = r->a[1] + j, *v = r->a[2] + j;
                     const real *dy = r->a[3] + i;
                     real p = exp(dot(q, k, K) / root - r->a[4][row]);
                     real ds = p * (dot(dy, v, K) - r->a[5][row]) / root;
                     for (int64_t c = 0; c < K; c++) {
                         if (dq) dq[i + c] += ds * k[c];
-                        if (dk) dk[j + c] += ds * q[c];
-                        if (dv) dv[j + c] += p * dy[c];
+                        if (dk) dk[to + c] += ds * q[c];
+                        if (dv) dv[to + c] += p * dy[c];
                     }
                 }
 }
@@ -160,7 +184,7 @@ void attn_dq_ref(const attn_rule *rule, const hx_ref *r)
 void attn_dkv_ref(const attn_rule *rule, const hx_ref *r)
 {
     walk w = walk_of(r);
-    for (int64_t i = 0; i < r->dim[ATTN_B] * w.M * w.E; i++) r->a[7][i] = r->a[8][i] = 0;
+    for (int64_t i = 0; i < w.a->parts * r->dim[ATTN_B] * w.M * w.E; i++) r->a[7][i] = r->a[8][i] = 0;
     backward(rule, r, NULL, r->a[7], r->a[8]);
 }
 
@@ -214,18 +238,46 @@ static void delta_host(const hx_call *c)
     hx_pool_run(c->pool, hx_ceil_div(c->dim[0] * c->dim[1], 64), delta_task, (void *)c);
 }
 
+static bool delta_eights(const int64_t *dim, const void *attrs)
+{
+    return dim[2] / ((const delta_attrs *)attrs)->heads % 8 == 0;
+}
+
 HX_OP(attn_delta,
     .math = "e = y.dy - dl per head: what the gradient of softmax subtracts in each row",
     .source = "FlashAttention, Dao et al. 2022, algorithm 4, line 19",
     .sig = "y:[B,T,D] dy:[B,T,D] dl?[B,heads,T] -> e[B,heads,T]",
     .attrs = delta_fields, .attrs_size = sizeof(delta_attrs), .ref = delta_ref,
     .wrong_if = delta_wrong, .host = delta_host, .grid = "B*T*heads/64", .terms = "D/heads",
-    .flops = "2*B*T*D", .kernels = { { "attn_delta" } },
+    .flops = "2*B*T*D",
+    .kernels = { { "attn_delta" }, { "attn_delta.half", .fits = delta_eights,
+                   .precision = HX_AUTO, .rounds = 3, .half = 3 } },
     .check = "B=1 T=1 D=2 heads=1 -dl; B=2 T=33 D=60 heads=3; B=1 T=70 D=256 heads=1 -dl;"
              "B=3 T=5 D=34 heads=2",
     .wrong = "B=1 T=4 D=6 heads=4: heads must divide",
     .fuzz = "heads=1..5 D=heads..heads*256:heads", .exact = "1",
     .bench = "B=2 T=2048 D=512 heads=8 -dl");
+
+extern const hx_op hx_op_sum_parts;
+
+// Few heads of keys make few workgroups: parts that make some hundreds, as large GPUs need.
+static int parts_of(const int64_t *dim, const attn_attrs *a)
+{
+    int64_t tiles = hx_ceil_div(dim[ATTN_M], 64) * (a->heads / a->share) * dim[ATTN_B];
+    int parts = 1;
+    while (tiles * parts < 400 && a->share % (2 * parts) == 0)
+        parts *= 2;
+    return parts;
+}
+
+// the sum of what dkv made in parts, like x
+static hx_t joined(hx_t p, hx_t x, int parts)
+{
+    hx_t y;
+    hx_apply(&hx_op_sum_parts, NULL,
+             (hx_t[]){ hx_reshape(p, 2, (int64_t[]){ parts, hx_elems(x) }), HX_NONE }, &y);
+    return hx_reshape(y, 3, (int64_t[]){ hx_dim(x, 0), hx_dim(x, 1), hx_dim(x, 2) });
+}
 
 // dl belongs to l as dy belongs to y: p_ij is what l_i gains from s_ij, so dl is taken off e
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
@@ -235,8 +287,12 @@ void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
     hx_apply(&hx_op_attn_delta, &(delta_attrs){ a->heads },
              (hx_t[]){ n->arg[4], dy, n->grad[1] }, &e);
     hx_t in[] = { n->arg[0], n->arg[1], n->arg[2], dy, n->arg[5], e, n->arg[3] };
+    attn_attrs kv = *a;
+    kv.parts = parts_of(n->dim, a);
     if (n->want[0]) hx_apply(dq, a, in, d);
-    if (n->want[1] || n->want[2]) hx_apply(dkv, a, in, d + 1);
+    if (n->want[1] || n->want[2]) hx_apply(dkv, &kv, in, d + 1);
+    for (int i = 1; i < 3 && kv.parts > 1; i++)
+        if (hx_is(d[i])) d[i] = joined(d[i], n->arg[i], kv.parts);
 }
 
 static hx_t attention(const hx_op *op, attn_attrs a, hx_t q, hx_t k, hx_t v, hx_t gone)
@@ -255,7 +311,7 @@ static int share_of(hx_t q, hx_t k)
 hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone)
 {
     return attention(window < 0 ? &hx_op_attn_causal : &hx_op_attn_band,
-        (attn_attrs){ heads, axial, window < 0 ? 0 : window, share_of(q, k) }, q, k, v, gone);
+        (attn_attrs){ heads, axial, window < 0 ? 0 : window, share_of(q, k), 1 }, q, k, v, gone);
 }
 
 hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
@@ -265,12 +321,12 @@ hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
 
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial)
 {
-    return attention(&hx_op_attn_full, (attn_attrs){ heads, axial, 0, share_of(q, k) }, q, k, v,
+    return attention(&hx_op_attn_full, (attn_attrs){ heads, axial, 0, share_of(q, k), 1 }, q, k, v,
                      HX_NONE);
 }
 
 hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots, hx_t gone)
 {
-    return attention(&hx_op_attn_slots, (attn_attrs){ heads, axial, slots, share_of(q, k) }, q, k, v,
+    return attention(&hx_op_attn_slots, (attn_attrs){ heads, axial, slots, share_of(q, k), 1 }, q, k, v,
                      gone);
 }

@@ -3,7 +3,8 @@
 #pragma once
 #include "t.h"
 
-typedef struct attn_attrs { int32_t heads, axial, w, share; } attn_attrs;
+// parts: of dkv alone, see attn_kv_fields
+typedef struct attn_attrs { int32_t heads, axial, w, share, parts; } attn_attrs;
 enum { ATTN_B, ATTN_N, ATTN_D, ATTN_M };   // dims of every operator: batch, queries, width, keys
 
 // A rule speaks of positions within one residue class of n keys. The last query is as new as the
@@ -35,14 +36,20 @@ void attn_dkv_host(const attn_rule *rule, const hx_call *c);
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d);
 real attn_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
 const char *attn_wrong(const int64_t *dim, const void *attrs);
+const char *attn_wrong_parts(const void *attrs);
 const char *attn_wrong_past(const int64_t *dim, const void *attrs);  // no query before all keys
 // Is a head at most K wide, and does no token see, or is seen by, more than `most` others (0: any
 // number)? Software Vulkan ends an invocation in silence after 65,535 rounds of its loops.
 bool attn_fits(const attn_rule *rule, const int64_t *dim, const void *attrs, int64_t K,
                int64_t most);
-// Is a head at most 64 wide, and does some query see 1024 keys or more?
-bool attn_long(const attn_rule *rule, const int64_t *dim, const void *attrs);
-extern const hx_field attn_fields[];
+// Are heads whole eights of channels?
+bool attn_eights(const int64_t *dim, const void *attrs);
+// Are there workgroups of 128 queries for two on each processor of a large GPU?
+bool attn_many(const int64_t *dim, const void *attrs);
+// of attn_NAME and dq; and of dkv, whose result has `parts` sums over as many of the heads that share
+// keys each: part k of batch row b is its batch row k B + b
+extern const hx_field attn_fields[], attn_kv_fields[];
+enum { ATTN_SIZE = offsetof(attn_attrs, parts) };
 extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_full, hx_op_attn_slots;
 extern const hx_op hx_op_attn_delta;
 extern const hx_op hx_op_rotary;
@@ -61,6 +68,8 @@ extern const hx_op hx_op_rotary;
     "B=2 N=33 M=70 D=12 heads=3 share=3 w=36; B=1 N=34 M=86 D=16 heads=4 axial=2 share=2 w=40;"  \
     "B=1 N=3 M=20 D=256 heads=2 share=2 w=2; B=1 N=2 M=11 D=20 heads=1 axial=3 w=1;"             \
     "B=1 N=66 M=66 D=128 heads=2 w=32 -gone; B=1 N=34 M=86 D=16 heads=4 axial=2 share=2 -gone"
+#define ATTN_CHECK_KV                                                                            \
+    "; B=2 N=34 M=86 D=64 heads=4 axial=2 share=4 parts=2 w=40; B=2 N=9 M=9 D=12 heads=3 share=3 parts=3"
 // for rules that have a meaning with fewer keys than queries
 #define ATTN_CHECK_FEW                                                                           \
     "; B=1 N=9 M=2 D=16 heads=2; B=2 N=70 M=33 D=12 heads=3 share=3;"                            \
@@ -75,6 +84,7 @@ extern const hx_op hx_op_rotary;
     "B=1 N=4 M=4 D=6 heads=4: heads must divide; B=1 N=4 M=4 D=600 heads=2: at most 256;"        \
     "B=1 N=4 M=4 D=12 heads=6 share=4: share must divide;"                                       \
     "B=1 N=4 M=7 D=8 axial=2: axial must divide"
+#define ATTN_WRONG_KV "; B=1 N=4 M=4 D=8 heads=4 share=2 parts=4: parts must divide"
 #define ATTN_WRONG_PAST "; B=1 N=4 M=3 D=8: as many keys as queries"
 #define ATTN_BENCH                                                                               \
     "B=2 N=2048 M=2048 D=512 heads=8 w=32 -gone; B=2 N=2048 M=2048 D=512 heads=8 axial=4 w=64 -gone;"        \
@@ -85,7 +95,7 @@ extern const hx_op hx_op_rotary;
 // that each fits 32 KiB of shared memory, or 48 KiB. Lanes (attn_lanes.glsl): head width and tokens
 // of a lane. OWN is the number of rows that a workgroup has.
 #define ATTN_GRID(OWN) "N/axial/" #OWN "*axial*heads*B"
-#define ATTN_KEY_GRID(OWN) "M/axial/" #OWN "*axial*heads/share*B"
+#define ATTN_KEY_GRID(OWN) "M/axial/" #OWN "*axial*heads/share*B*parts"
 #define ATTN_ROW(OP, NEEDS, OWN, SPEC, FITS)                                                     \
     { .name = OP, .needs = NEEDS, .grid = ATTN_GRID(OWN), .spec = "D/heads, " SPEC, .fits = FITS }
 #define ATTN_KEY_ROW(OP, NEEDS, OWN, SPEC, FITS)                                                 \
@@ -102,21 +112,28 @@ extern const hx_op hx_op_rotary;
                     IN, OUTS, PLACES)
 #define ATTN_MATRIX_ROW(ROW, OP, NEEDS, OWN, SPEC, FITS, TYPE, IN, OUTS, PLACES)                 \
     { .name = OP, .needs = NEEDS | HX_CAP_SUBGROUP, .grid = ROW(OWN), .spec = SPEC,              \
-      .fits = FITS, .precision = TYPE, .rounds = IN, .rough = OUTS, .places = PLACES }
+      .fits = FITS, .precision = TYPE, .rounds = IN, .rough = OUTS, .half = (IN) | (OUTS),          \
+      .places = PLACES }
 #define ATTN_FITS(NAME, ROW, K, MOST)                                                            \
     static bool NAME##_##ROW(const int64_t *dim, const void *attrs)                              \
     {                                                                                            \
         return attn_fits(&NAME##_rule, dim, attrs, K, MOST);                                     \
     }
+#define ATTN_FITS_EIGHTS(NAME, ROW, K)                                                           \
+    static bool NAME##_##ROW(const int64_t *dim, const void *attrs)                              \
+    {                                                                                            \
+        return attn_eights(dim, attrs) && attn_fits(&NAME##_rule, dim, attrs, K, 0);             \
+    }
 // Measured on an H200, heads of 64: more own rows mean fewer loads of what they meet, fewer mean
-// more workgroups at once.
+// more workgroups at once; keys meet 64 queries at a time.
 #define ATTN_MATRICES(GRID, OP, NAME, IN, OUTS)                                                  \
     ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 16", NAME##_coop_128, IN, OUTS, 1),         \
     ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 32", NAME##_coop, IN, OUTS, 1),             \
     ATTN_MATRIX(GRID, OP, ATTN_GPU, 64, "4, D/heads, 4, 64, 32", NAME##_coop_128, IN, OUTS, 1)
+#define ATTN_MANY(OP, NAME, IN, OUTS)                                                            \
+    ATTN_MATRIX(ATTN_GRID, OP, ATTN_GPU, 128, "8, D/heads, 8, 128, 32", NAME##_many, IN, OUTS, 1)
 #define ATTN_MANY_KEYS(OP, NAME)                                                                 \
-    ATTN_MATRIX(ATTN_KEY_GRID, OP, ATTN_GPU, 128, "8, D/heads, 8, 128, 64", NAME##_long, 15,     \
-                384, 1)
+    ATTN_MATRIX(ATTN_KEY_GRID, OP, ATTN_GPU, 64, "4, D/heads, 4, 64, 64", NAME##_coop, 15, 384, 1)
 #define ATTN_LANES(ROW, OP, NAME)                                                                \
     ROW(OP, HX_CAP_LANES, 8, "1", NAME##_lanes),                                                 \
     ROW(OP, HX_CAP_LANES, 16, "2", NAME##_lanes_64)
@@ -130,12 +147,17 @@ extern const hx_op hx_op_rotary;
     ATTN_FITS(NAME, small_64, 64, 32000)                                                         \
     ATTN_FITS(NAME, gpu_64, 64, 0)                                                               \
     ATTN_FITS(NAME, gpu_128, 128, 0)                                                             \
-    ATTN_FITS(NAME, coop, 64, 0)                                                                 \
-    static bool NAME##_long(const int64_t *dim, const void *attrs)                               \
+    ATTN_FITS_EIGHTS(NAME, coop, 64)                                                             \
+    static const char *NAME##_dkv_wrong(const int64_t *dim, const void *attrs)                   \
     {                                                                                            \
-        return attn_long(&NAME##_rule, dim, attrs);                                              \
+        const char *wrong = WRONG(dim, attrs);                                                   \
+        return wrong ? wrong : attn_wrong_parts(attrs);                                          \
     }                                                                                            \
-    ATTN_FITS(NAME, coop_128, 128, 0)                                                            \
+    static bool NAME##_many(const int64_t *dim, const void *attrs)                               \
+    {                                                                                            \
+        return NAME##_coop(dim, attrs) && attn_many(dim, attrs);                                 \
+    }                                                                                            \
+    ATTN_FITS_EIGHTS(NAME, coop_128, 128)                                                        \
     ATTN_FITS(NAME, lanes, 128, 60000)                                                           \
     ATTN_FITS(NAME, lanes_64, 64, 60000)                                                         \
     static void NAME##_ref(const hx_ref *r) { attn_ref(&NAME##_rule, r); }                       \
@@ -150,7 +172,7 @@ extern const hx_op hx_op_rotary;
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
                "gone?#[B,axial] -> dq:[B,N,D]",                                                                  \
-        .fill = attn_fill, .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dq_ref,            \
+        .fill = attn_fill, .attrs = attn_fields, .attrs_size = ATTN_SIZE, .ref = NAME##_dq_ref,            \
         .wrong_if = WRONG, .host = NAME##_dq_host, .terms = "M+2*D/heads+8",                     \
         .flops = FLOPS("6"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ " -huge",                                                              \
@@ -162,17 +184,19 @@ extern const hx_op hx_op_rotary;
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 16, 8, 8", NAME##_gpu_128),         \
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),          \
             ATTN_MATRICES(ATTN_GRID, "attn_" #NAME "_dq", NAME, 15, 128),                        \
+            ATTN_MANY("attn_" #NAME "_dq", NAME, 15, 128),                                       \
             ATTN_LANES(ATTN_ROW, "attn_" #NAME "_dq" ".lanes", NAME) });                         \
     HX_OP(attn_##NAME##_dkv,                                                                     \
         .math = "dk_j = sum_i ds_ij q_i / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i, "           \
                 "ds and s as in attn_" #NAME "_dq, " MATH,                                       \
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
-               "gone?#[B,axial] -> dk:[B,M,D/share] dv:[B,M,D/share]",                                           \
-        .fill = attn_fill, .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_dkv_ref,           \
-        .wrong_if = WRONG, .host = NAME##_dkv_host, .terms = "N*share+2*D/heads+8",              \
-        .flops = FLOPS("8"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
-        .fuzz = ATTN_FUZZ " -huge",                                                              \
+               "gone?#[B,axial] -> dk:[parts*B,M,D/share] dv:[parts*B,M,D/share]",                      \
+        .fill = attn_fill, .attrs = attn_kv_fields, .attrs_size = sizeof(attn_attrs),            \
+        .ref = NAME##_dkv_ref, .wrong_if = NAME##_dkv_wrong, .host = NAME##_dkv_host,            \
+        .terms = "N*share/parts+2*D/heads+8", .flops = FLOPS("8"), .check = CHECK ATTN_CHECK_KV, \
+        .wrong = WRONGS ATTN_WRONG_KV, .bench = ATTN_BENCH,                                      \
+        .fuzz = ATTN_FUZZ " parts=1|share -huge",                                                \
         .kernels = {                                                                             \
             ATTN_KEY_ROW("attn_" #NAME "_dkv", 0, 8, "4, 8, 8, 4", NAME##_small),                \
             ATTN_KEY_ROW("attn_" #NAME "_dkv", 0, 32, "16, 32, 8, 4", NAME##_small_64),          \
@@ -193,7 +217,7 @@ extern const hx_op hx_op_rotary;
         .source = "Attention Is All You Need, Vaswani et al. 2017, eq. 1",                       \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] gone?#[B,axial] "                      \
                "-> y:[B,N,D] l[B,heads,N]",            \
-        .fill = attn_fill, .attrs = attn_fields, .attrs_size = sizeof(attn_attrs), .ref = NAME##_ref,               \
+        .fill = attn_fill, .attrs = attn_fields, .attrs_size = ATTN_SIZE, .ref = NAME##_ref,               \
         .vjp = NAME##_vjp, .wrong_if = WRONG, .host = NAME##_host, .terms = "M+D/heads+8",       \
         .flops = FLOPS("4"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ,                                                                       \
@@ -205,4 +229,5 @@ extern const hx_op hx_op_rotary;
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_128),               \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", NAME##_gpu_64),               \
             ATTN_MATRICES(ATTN_GRID, "attn_" #NAME, NAME, 7, 16),                                \
+            ATTN_MANY("attn_" #NAME, NAME, 7, 16),                                               \
             ATTN_LANES(ATTN_ROW, "attn_" #NAME ".lanes", NAME) })

@@ -89,7 +89,7 @@ typedef struct tile {
     int64_t nq, nk, off;                   // queries and keys of the class; position of query 0
     int64_t gone;                          // so many of the keys are not there
     int64_t at, count;                     // the tile's first token; how many
-    int64_t b, h, r, K;                    // h: a head of queries, or of keys in dkv
+    int64_t b, h, r, K, part;                    // h: a head of queries, or of keys in dkv
     float   scale;
     span    see;
     int64_t lo, hi;                        // what the whole tile sees
@@ -124,7 +124,8 @@ static tile tile_of(const job *w, int64_t task)
     // heads first: their channels lie side by side in memory
     t.h = task % heads;
     t.r = rest / w->tiles % a->axial;
-    t.b = rest / w->tiles / a->axial;
+    t.b = rest / w->tiles / a->axial % c->dim[ATTN_B];
+    t.part = rest / w->tiles / a->axial / c->dim[ATTN_B];
     t.nq = class_of(c->dim[ATTN_N], t.r, a->axial);
     t.nk = class_of(c->dim[ATTN_M], t.r, a->axial);
     t.off = t.nk - t.nq;
@@ -241,7 +242,8 @@ static void dkv_tile(const job *w, int64_t task)
     memset(dv, 0, (size_t)K * sizeof *dv);
     w->f->turn_in(k, key(w, &t, 1, t.h, t.at), ld[1] * A, t.count, K, next[1], t.scale);
     w->f->turn_in(v, key(w, &t, 2, t.h, t.at), ld[2] * A, t.count, K, next[2], 1);
-    for (int64_t h = t.h * t.a->share; h < (t.h + 1) * t.a->share; h++)
+    int64_t some = t.a->share / t.a->parts, h0 = t.h * t.a->share + t.part * some;
+    for (int64_t h = h0; h < h0 + some; h++)
         for (int64_t i = t.lo; i < t.hi; i += BLOCK) {
             int64_t n = hx_min(BLOCK, t.hi - i);
             const float *q = query(w, &t, 0, h, i), *dy = query(w, &t, 3, h, i);
@@ -253,6 +255,7 @@ static void dkv_tile(const job *w, int64_t task)
             w->f->product(K, n, q, 1, ld[0] * A, 0, dp, dk, true);
         }
     for (int i = 0; i < LANES; i++) { one[i] = 1; f[i] = t.scale; }
+    t.b += t.part * w->c->dim[ATTN_B];
     w->f->turn_out(key(w, &t, 7, t.h, t.at), ld[7] * A, t.count, K, next[7], dk, f);
     w->f->turn_out(key(w, &t, 8, t.h, t.at), ld[8] * A, t.count, K, next[8], dv, one);
 }
@@ -270,7 +273,7 @@ static void share_out(const attn_rule *rule, const hx_call *c, bool keys,
     const attn_attrs *a = c->attrs;
     int64_t own = c->dim[keys ? ATTN_M : ATTN_N], heads = keys ? a->heads / a->share : a->heads;
     job w = { rule, c, widest(), keys, hx_ceil_div(hx_ceil_div(own, a->axial), LANES), .run = run };
-    w.n = w.tiles * c->dim[ATTN_B] * heads * a->axial;
+    w.n = w.tiles * c->dim[ATTN_B] * heads * a->axial * (keys ? a->parts : 1);
     w.group = hx_max(hx_min(heads, w.n / 64), 1);
     hx_pool_run(c->pool, hx_ceil_div(w.n, w.group), run_task, &w);
 }

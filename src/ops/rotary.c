@@ -133,6 +133,13 @@ static void rotary_host(const hx_call *c)
     hx_pool_run(c->pool, hx_ceil_div(c->dim[0] * c->dim[1], 32), rotary_task, (void *)c);
 }
 
+// are the halves of a head whole eights?
+static bool rotary_eights(const int64_t *dim, const void *attrs)
+{
+    (void)attrs;
+    return dim[4] % 16 == 0;
+}
+
 HX_OP(rotary,
     .math = "y1 = x1 c - x2 s, y2 = x2 c + x1 s; x1, x2 the halves of a head of K channels, "
             "c, s the halves of cs[t/axial]; inverse: -s for s",
@@ -140,7 +147,9 @@ HX_OP(rotary,
     .sig = "x:[B,T,D] cs[P,K] -> y:[B,T,D]",
     .attrs = rotary_fields, .attrs_size = sizeof(rotary_attrs), .ref = rotary_ref,
     .vjp = rotary_vjp, .wrong_if = rotary_wrong, .host = rotary_host, .grid = "B*T",
-    .terms = "2", .flops = "3*B*T*D", .alias = "y=x", .kernels = { { "rotary" } },
+    .terms = "2", .flops = "3*B*T*D", .alias = "y=x",
+    .kernels = { { "rotary" }, { "rotary.half", .grid = "B*T*D/1024", .fits = rotary_eights,
+                   .precision = HX_AUTO, .rounds = 1, .half = 5 } },
     .check = "B=1 T=1 D=2 P=1 K=2; B=2 T=9 D=24 P=9 K=8 heads=3;"
              "B=1 T=33 D=20 P=11 K=20 axial=3; B=2 T=7 D=128 P=4 K=64 heads=2 axial=2 inverse=1;"
              "B=1 T=5 D=512 P=8 K=256 heads=2 axial=4",
