@@ -105,6 +105,7 @@ class Experiment:
         docs = pathlib.Path(self.o.docs)
         if svg:
             (docs / svg_name).write_text(svg)
+            table += '\n![%s](%s)\n' % (name.replace('_', ' '), svg_name)
         first, last = '<!-- %s -->\n' % name, '<!-- end of %s -->\n' % name
         text = (docs / page).read_text()
         if first not in text or last not in text:
