@@ -4,12 +4,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const hx_op hx_op_add;
+extern const hx_op hx_op_add, hx_op_copy;
 
 void hx_recompute(hx_t x)
 {
     if (x.id)
         val(x)->recompute = true;
+}
+
+hx_t hx_keep(hx_t x)
+{
+    if (!x.id)
+        return x;
+    hx_t flat = hx_reshape(x, 2, (int64_t[]){ hx_rows(x), hx_dim(x, -1) }), y;
+    hx_apply(&hx_op_copy, NULL, &flat, &y);
+    if (!y.id)
+        return y;
+    val(y)->kept = true;
+    val(y)->readers++;                     // never made within something larger, which it would keep
+    const hx_value *v = val(x);
+    y = shaped_as(y, v);
+    if (y.id)
+        val(y)->kept = true;
+    return y;
+}
+
+void hx_replay(hx_tape *t, int from)
+{
+    for (int i = hx_max(from, 1); i < t->n_value && !t->err; i++) {
+        hx_t x = { t, i };
+        val(x)->recompute |= !val(x)->kept && hx_elems(x) > 1;
+    }
+    t->replayed = t->n_node;
 }
 
 void hx_after(hx_t x, hx_t y)
@@ -112,6 +138,34 @@ static void view_vjp(const hx_node *n, hx_t *d)
     }
 }
 
+static hx_t reread(hx_t x);
+
+// A view of what is made again.
+static hx_t view_again(hx_t x)
+{
+    hx_tape *t = x.tape;
+    hx_node n = t->node[val(x)->node];
+    hx_t in[HX_MAX_ARGS], out[HX_MAX_ARGS] = { 0 };
+    int64_t size[HX_MAX_ARGS];
+    for (int i = 0; i < n.n_in; i++)
+        in[i] = reread(n.arg[i]);
+    for (int i = 0; i < n.n_out; i++)
+        size[i] = n.dim[0] ? last_dim(val(n.arg[n.n_in + i])) : val(n.arg[n.n_in + i])->shape[0];
+    if (n.op == &hx_op_concat) {
+        out[0] = hx_concat((int)n.dim[0], n.n_in, in);
+    } else if (n.op == &hx_op_reshape) {
+        const hx_value *v = val(x);
+        out[0] = shaped_as(in[0], v);
+    } else if (n.op == &hx_op_split) {
+        hx_split((int)n.dim[0], in[0], n.n_out, size, out);
+    } else {
+        out[0] = hx_detach(in[0]);
+    }
+    for (int i = 0; i < n.n_out && !t->err; i++)
+        val(n.arg[n.n_in + i])->again = out[i].id;
+    return t->err ? poison(t) : (hx_t){ t, val(x)->again };
+}
+
 // x as the backward pass should read it: itself, or made again right now
 static hx_t reread(hx_t x)
 {
@@ -124,15 +178,17 @@ static hx_t reread(hx_t x)
         v = val(x);
         return shaped_as(again, v);
     }
-    if (!v->recompute || v->node < 0 || t->node[v->node].op->view)
+    if (!v->recompute || v->node < 0)
         return x;
     if (v->again)
         return (hx_t){ t, v->again };
+    if (t->node[v->node].op->view)
+        return view_again(x);
     hx_node n = t->node[v->node];
     hx_t in[HX_MAX_ARGS], out[HX_MAX_ARGS];
     int first = t->n_node;
     // the short way only where the operator has one: a product without an activation is made anew
-    if (n.op->again && n.op->cheap(&n) && hx_node_output(&n, x.id) == n.n_in) {
+    if (!t->replayed && n.op->again && n.op->cheap(&n) && hx_node_output(&n, x.id) == n.n_in) {
         hx_t again = n.op->again(&n);
         if (t->err)
             return poison(t);

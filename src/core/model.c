@@ -31,6 +31,15 @@ hx_t hx_input(hx_graph *g, const char *name, bool is_int, int rank, const int64_
     return HX_NONE;
 }
 
+hx_t hx_hand_on(hx_graph *g, hx_t x) { return g->replays && hx_is(x) ? hx_keep(x) : x; }
+
+void hx_segment_done(hx_graph *g)
+{
+    if (g->replays)
+        hx_replay(g->tape, g->segment_from);
+    g->segment_from = g->tape->n_value;
+}
+
 hx_t hx_carry(hx_graph *g, const char *name, int rank, const int64_t *shape)
 {
     if (!g->carries)

@@ -53,6 +53,8 @@ typedef struct hx_graph {
     hx_carried       carried[HX_MAX_CARRIED];
     int              n_carried;
     bool             learns;               // a pass with gradients: chances are drawn
+    bool             replays;              // segments are made again in the backward pass
+    int              segment_from;         // see hx_segment_done
     struct { const char *name; double p; hx_t t; } chance[HX_MAX_CHANCES];
     int              n_chance;
     hx_t             dice;                 // int32 [4], see hx_dice; HX_NONE: not asked for yet
@@ -76,6 +78,11 @@ hx_t hx_carry(hx_graph *g, const char *name, int rank, const int64_t *shape);
 // What the next step gets under this name; does nothing when the graph does not carry. Every name of
 // hx_carry must be passed on.
 void hx_carry_out(hx_graph *g, const char *name, hx_t next);
+// What a segment hands on to the next: x itself, or where the graph replays a copy that is kept.
+hx_t hx_hand_on(hx_graph *g, hx_t x);
+// Behind every segment but the last: where the graph replays, all that was made since the last call or
+// the beginning, but for what was handed on, does not stay in memory until the gradient comes to it.
+void hx_segment_done(hx_graph *g);
 // int32 [batch]: 1 in the steps, for all rows together, in which something of probability p happens,
 // else 0: a pure function of the run's seed, the step, the micro-batch and the name, which is
 // copied. HX_NONE where nothing is learnt or p is 0.

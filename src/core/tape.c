@@ -290,7 +290,8 @@ void hx_apply(const hx_op *op, const void *attrs, const hx_t *in, hx_t *out)
         want_out[i] = !(s->flags[s->n_in + i] & HX_ARG_OPT) || hx_is(out[i]);
         out[i] = want_out[i] ? poison(t) : HX_NONE;
     }
-    hx_node local = { .op = op, .sig = s, .n_in = s->n_in, .n_out = s->n_out, .after = -1 };
+    hx_node local = { .op = op, .sig = s, .n_in = s->n_in, .n_out = s->n_out,
+                      .after = t->backward_from < 0 ? t->replayed - 1 : -1 };
     if (attrs)
         memcpy(local.attrs, attrs, op->attrs_size);
     else if (hx_fields_default(op->attrs, local.attrs))

@@ -26,6 +26,7 @@ typedef struct hx_value {
     int64_t  shape[HX_MAX_RANK];
     bool     is_int, wants_grad;
     bool     recompute;                    // made again in the backward pass instead of kept
+    bool     kept;                         // hx_keep: replay begins from it
     bool     gone;                         // overwritten in place: nobody may read it any more
     int      storage;
     int64_t  off, ld;                      // first element and row distance within the storage
@@ -61,6 +62,8 @@ struct hx_tape {
     int         backward_from;             // first node of the backward pass; -1: none yet
     float       smooth;                    // label smoothing of its cross entropies
     bool        frugal;                    // make cheap values again in the backward pass
+    int         replayed;                  // nodes that are made again: later ones of the forward pass
+                                           // run after them, or all would be in memory at once
     bool        narrow;                    // products round their factors: see t_narrow
     int         force_row;                 // kernel row to use where it exists, for tests; -1: best
     const hx_op *force_op;                 // of this operator only; NULL: of all
@@ -111,6 +114,12 @@ hx_t hx_detach(hx_t x);
 
 // x is made again in the backward pass instead of being kept until then.
 void hx_recompute(hx_t x);
+
+// A copy of x in memory of its own, which no hx_replay marks.
+hx_t hx_keep(hx_t x);
+// Everything made from value `from` on (hx_tape.n_value before it was), but single numbers and what
+// hx_keep gave, is made again when the backward pass comes to it, from what was made before and kept.
+void hx_replay(hx_tape *t, int from);
 
 // The node that makes x runs after the one that makes y although it reads nothing of it, so that
 // both need not be in memory at once. Nothing happens unless y was made before x, by nodes.

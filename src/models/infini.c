@@ -259,6 +259,10 @@ static hx_t segments(run *r, int64_t T)
         }
         for (int l = 0; l < r->k->depth && (s + 1) % r->k->detach_every == 0; l++)
             r->memory[l] = hx_detach(r->memory[l]);
+        for (int l = 0; l < r->k->depth && s + 1 < count; l++)
+            r->memory[l] = hx_hand_on(r->g, r->memory[l]);
+        if (s + 1 < count)
+            hx_segment_done(r->g);
     }
     return hx_reshape(hx_concat(1, (int)count, e), 2, (int64_t[]){ r->B * T, D });
 }

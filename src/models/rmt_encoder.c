@@ -228,6 +228,10 @@ static void sequence(run *r, int64_t T)
         from = end;
         if (g->purpose == HX_FOR_PARITY)
             bt_named(g, "memory", s, -1, bt_by_batch(memory, r->B));
+        if (s + 1 < count) {
+            memory = hx_hand_on(g, memory);
+            hx_segment_done(g);
+        }
     }
     hx_carry_out(g, "slots", memory);
     hx_t e = pooled(r, top);

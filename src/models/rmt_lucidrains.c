@@ -469,6 +469,17 @@ static bool start(run *r, memory *mem, bool carry_xl)
     return mem->k && mem->v;
 }
 
+// What the next segment needs stays when this one is made again.
+static void keep(run *r, memory *mem)
+{
+    mem->slots = hx_hand_on(r->g, mem->slots);
+    for (int l = 0; l < r->k->depth; l++) {
+        mem->k[l] = hx_hand_on(r->g, mem->k[l]);
+        mem->v[l] = hx_hand_on(r->g, mem->v[l]);
+    }
+    hx_segment_done(r->g);
+}
+
 // Between segments.
 static void hand_on(run *r, memory *mem, int64_t s)
 {
@@ -580,6 +591,8 @@ static hx_t segments(run *r, int64_t T, bool carry_xl, bool shown)
         if (shown)
             show(r, &mem, s, e);
         hand_on(r, &mem, s);
+        if ((s + 1) * L < T)
+            keep(r, &mem);
     }
     hand_over(r, &mem);
     return loss;

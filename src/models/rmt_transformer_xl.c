@@ -113,6 +113,10 @@ static void segments(xl_run *r)
         }
         if (m && !r->k->live_memory)
             memory = hx_detach(memory);
+        if ((s + 1) * L < T) {
+            memory = hx_hand_on(g, memory);
+            xl_segment_done(r);
+        }
     }
     if (m && g->carries)
         hx_carry_out(g, "memory", xl_by_time(r, memory));

@@ -202,6 +202,10 @@ static void segments(const run *r, int64_t T, int64_t *at, hx_t *part)
             g->loss = hx_is(g->loss) ? t_add(g->loss, ce) : ce;
         if (parity)
             bt_named(g, "memory", s, -1, bt_by_batch(memory, r->B));
+        if (s + 1 < count) {
+            memory = hx_hand_on(g, memory);
+            hx_segment_done(g);
+        }
     }
     hx_carry_out(g, "slots", memory);
     hx_t all = count > 1 ? hx_concat(0, (int)count, part) : part[0];

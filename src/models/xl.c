@@ -245,6 +245,13 @@ void xl_take_over(xl_run *r, int slots)
     count_gone(r);
 }
 
+void xl_segment_done(xl_run *r)
+{
+    for (int l = 0; l <= r->k->n_layer && r->mlen; l++)
+        r->mem[l] = hx_hand_on(r->g, r->mem[l]);
+    hx_segment_done(r->g);
+}
+
 void xl_hand_over(xl_run *r)
 {
     for (int l = 0; l < r->k->n_layer && r->k->mem_len && r->g->carries; l++)

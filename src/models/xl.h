@@ -106,6 +106,8 @@ hx_t xl_log_probs(xl_run *r, hx_t e);      // e[n,D] -> [n,V]
 void xl_take_over(xl_run *r, int slots);
 void xl_hand_over(xl_run *r);
 // Log probabilities behind the token at g->position, from the rows of `count` segments.
+// Between segments: caches stay when the segment is made again.
+void xl_segment_done(xl_run *r);
 void xl_one_position(xl_run *r, int count, const hx_t *part);
 void xl_name(xl_run *r, const char *what, int64_t s, int i, hx_t x);   // "what.s" or "what.s.i"
 hx_t xl_by_time(const xl_run *r, hx_t x);  // [n*B,C] -> [n,B,C]

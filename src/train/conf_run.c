@@ -37,6 +37,7 @@ static const hx_field train_fields[] = {
     F(train, seq_len, HX_I32, "0", 0, 1 << 24, "tokens in a sequence; 0: the model's"),
     F(train, accumulate, HX_I32, "1", 1, 65536, "batches summed into one step"),
     F(train, recompute, HX_BOOL, "false", 0, 0, "make norms and activations again in the backward pass: less memory"),
+    F(train, replay, HX_BOOL, "false", 0, 0, "recurrent memories: segments are made again in the backward pass, memory is of one"),
     F(train, clip_norm, HX_F32, "0.5", 0, 1e9, "largest norm of the gradient; 0: not clipped"),
     F(train, init, HX_STR, "", 0, 0, "run or checkpoint whose weights training begins with; empty: drawn"),
     F(train, non_finite, HX_STR, "stop", 0, 0,

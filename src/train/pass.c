@@ -97,6 +97,7 @@ static hx_result build(hx_pass *p, const hx_net *net, hx_pass_kind kind)
     if (g->masked)
         g->labels = add_input(g, true, 2, (int64_t[]){ g->batch, g->tokens });
     g->learns = kind != HX_PASS_FORWARD;
+    g->replays = g->learns && net->replays;
     g->carries = (net->carries && g->purpose == HX_FOR_LOSS) || g->purpose == HX_FOR_TOKEN || g->purpose == HX_FOR_TURN;
     p->age_at = g->input_bytes;
     if (g->carries)

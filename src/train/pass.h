@@ -11,6 +11,7 @@ typedef struct hx_net {
     void           *self;                  // the model's handles
     bool            frugal;                // hx_tape.frugal of its passes
     bool            masked;                // labels come apart from ids, and evaluation keeps a score
+    bool            replays;               // hx_graph.replays of passes with gradients
     float           smooth;                // hx_tape.smooth of passes with gradients
     bool            carries;               // passes for a loss take states over from the run before
     const hx_given *given;                 // inputs beside ids that its passes have; borrowed

@@ -46,6 +46,7 @@ hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *ou
     *out = (hx_rig){0};
     hx_result r = hx_net_init(&out->net, c->model, c->model_conf);
     out->net.frugal = c->train.recompute;
+    out->net.replays = c->train.replay;
     out->net.smooth = c->train.label_smoothing;
     out->net.masked = c->data.masked || c->data.streams;
     out->net.carries = c->data.streams;
