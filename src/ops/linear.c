@@ -108,7 +108,7 @@ HX_OP(linear,
     .ref = linear_ref, .vjp = linear_vjp, .host = linear_host,
     .cheap = linear_cheap, .again = linear_again,
     .terms = "I+8*act", .flops = "2*R*I*O", .adds = "r", .alias = "y=r",
-    .kernels = HX_PRODUCT_ROWS("linear", "R", "O", few, many, most, all,
+    .kernels = HX_PRODUCT_ROWS("linear", "R", "O", "64", few, many, most, all,
                                1 << X | 1 << W | 1 << Y | 1 << H),
     .check = "R=1 I=1 O=1; R=5 I=33 O=7 act=1; R=70 I=17 O=130 act=2 -b; R=65 I=64 O=64 -r -h;"
              " R=64 I=128 O=64 act=1 -b -r -h; R=3 I=40 O=200 act=2 -h; R=9 I=16 O=5 -b -r;"

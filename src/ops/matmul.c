@@ -82,7 +82,7 @@ HX_OP(matmul_nn,
     .sig = "a:[M,K] b:[K,N] c?:[M,N] -> y:[M,N]",
     .ref = nn_ref, .vjp = nn_vjp, .host = nn_host,
     .terms = "K", .flops = "2*M*N*K", .adds = "c", .alias = "y=c",
-    .kernels = HX_PRODUCT_ROWS("matmul_nn", "M", "N", nn_few, nn_many, nn_most, nn_all, 1 | 2 | 8),
+    .kernels = HX_PRODUCT_ROWS("matmul_nn", "M", "N", "64", nn_few, nn_many, nn_most, nn_all, 1 | 2 | 8),
     .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
              " M=260 K=9 N=520; M=1030 K=5 N=770 -c;"
              " M=7 K=64 N=40; M=2048 K=72 N=1536 -c",
@@ -159,7 +159,7 @@ HX_OP(matmul_tn,
     .sig = "a:[K,M] b:[K,N] c?:[M,N] -> y:[M,N]",
     .ref = tn_ref, .vjp = tn_vjp, .host = tn_host,
     .terms = "K", .flops = "2*M*N*K", .adds = "c", .alias = "y=c",
-    .kernels = HX_PRODUCT_ROWS("matmul_tn", "M", "N", tn_few, tn_many, tn_most, tn_all, 1 | 2),
+    .kernels = HX_PRODUCT_ROWS("matmul_tn", "M", "N", "32", tn_few, tn_many, tn_most, tn_all, 1 | 2),
     .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
              " M=260 K=9 N=520; M=1030 K=5 N=770 -c;"
              " M=7 K=64 N=40; M=2048 K=72 N=1536 -c",
@@ -225,7 +225,7 @@ HX_OP(matmul_split,
         { "matmul_split.coop_fp16", HX_CAP_COOPMAT, "N/64, M/64, parts", "4, 64, 64, 32, 32, 32",
           NULL, HX_FP16, 3, NULL, 3 },
         { "matmul_split.coop_bf16", HX_CAP_COOPMAT_BF | HX_CAP_GPU | HX_CAP_SHARED48,
-          "N/128, M/128, parts", "4, 128, 128, 64, 64, 64", NULL, HX_BF16, 3, NULL, 3 } },
+          "N/128, M/128, parts", "4, 128, 128, 32, 64, 64", NULL, HX_BF16, 3, NULL, 3 } },
     .check = "K=1 M=1 N=1 parts=1; K=100 M=5 N=7 parts=3; K=300 M=65 N=70 parts=4;"
              " K=513 M=128 N=136 parts=8; K=520 M=128 N=136 parts=3; K=70 M=130 N=64 parts=5",
     .wrong = "K=3 M=5 N=4 b=[4,4]: argument b does not fit",
