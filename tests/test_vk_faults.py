@@ -112,9 +112,9 @@ class Floor(Layer):
             self.assertIn(fact, run.out)
 
     def test_operators(self):
-        quick = 'linear', 'matmul_nn', 'matmul_tn', 'heads_nn', 'attn_causal', '--quick'
-        few = 'add', 'rmsnorm', 'softmax', 'attn_delta', 'adamw', '--cases', '4'
-        for args in quick, few:
+        for args in (('linear', 'R=70 I=17 O=130 act=2 -b'), ('matmul_nn', 'M=65 K=17 N=70'),
+                     ('matmul_tn', 'M=65 K=17 N=70'), ('heads_nn', '--quick'), ('attn_causal', '--quick'),
+                     ('add', 'rmsnorm', 'softmax', 'attn_delta', 'adamw', '--cases', '4')):
             run = self.floor('check', *args, '--device', '0', '--jobs', '1')
             self.assertEqual(run.rc, 0, run.out + run.err)
             self.assertIn(' 0 failed', run.out)
