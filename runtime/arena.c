@@ -12,7 +12,13 @@ struct hx_arena { block *head; size_t handed_out; };
 
 static size_t up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
 
-hx_arena *hx_arena_new(void) { return calloc(1, sizeof(hx_arena)); }
+hx_arena *hx_arena_new(void)
+{
+    hx_arena *a = calloc(1, sizeof *a);
+    if (!a)
+        hx_fail(HX_E_NOMEM, "no memory for %zu bytes [E-NOMEM]", sizeof *a);
+    return a;
+}
 
 void hx_arena_free(hx_arena **a)
 {

@@ -37,6 +37,8 @@ hx_result hx_dir_make_all(const char *path, unsigned mode)
 
 hx_result hx_dir_sync(const char *path)
 {
+    if (!path)                             // whoever made its name had no memory
+        return hx_fail(HX_E_NOMEM, "no memory for a path [E-NOMEM]");
     int fd = io_open(path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return hx_fail(HX_E_IO, "cannot open the directory '%s': %s [E-IO]", path, strerror(errno));

@@ -150,10 +150,11 @@ static void note_failure(const work *w, hx_lab *l, const hx_op *op, hx_sample s,
         if (hx_lab_check_rows(l, op, &s, seed, &r, &rows))
             snprintf(t->why, sizeof t->why, "%s", hx_last_message());
     }
-    snprintf(t->replay, sizeof t->replay, "htxvk check %s \"%s\" --seed %llu --profile %s%s%s",
-        op->name, s.text,
-             (unsigned long long)seed, hx_profile_name(s.profile), w->selector ? " --device " : "",
-             w->selector ? w->selector : "");
+    const char *precision = w->c->precision;
+    snprintf(t->replay, sizeof t->replay, "htxvk check %s \"%s\" --seed %llu --profile %s%s%s%s%s",
+             op->name, s.text, (unsigned long long)seed, hx_profile_name(s.profile),
+             w->selector ? " --device " : "", w->selector ? w->selector : "",
+             precision ? " --precision " : "", precision ? precision : "");
 }
 
 // One case: every kernel row that the device can run for this sample; the host has one way.

@@ -117,8 +117,9 @@ int main(int argc, char **argv)
     hx_result r = dispatch(argc, argv);
     if (r) {
         const char *why = hx_last_message();
-        fprintf(stderr, "%s%s\n",
-                r == HX_E_STOPPED ? "" : "error: ", *why ? why : hx_result_text(r));
+        const char *id = !*why && r == HX_E_NOMEM ? " [E-NOMEM]" : "";
+        fprintf(stderr, "%s%s%s\n", r == HX_E_STOPPED ? "" : "error: ",
+                *why ? why : hx_result_text(r), id);
     }
     if (r == HX_E_LOST) {
         // a driver that hangs still runs threads of its own: exit() would wait for them or race them

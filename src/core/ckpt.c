@@ -422,8 +422,9 @@ static hx_result stage_and_rename(hx_arena *a, const char *dir, const char *name
             hx_dir_remove(s.dir);
         return hx_fail(r, "%s", why ? why : "");
     }
-    return hx_ckpt_verify(final)
-               ? hx_fail(HX_E_IO, "written, but not readable: %s", hx_last_message())
+    r = hx_ckpt_verify(final);
+    return r ? hx_fail(r == HX_E_NOMEM ? r : HX_E_IO, "written, but not readable: %s",
+                       hx_strdup(a, hx_last_message()))
                : HX_OK;
 }
 
@@ -437,7 +438,10 @@ static hx_result write_in(hx_arena *a, const char *dir, const hx_ckpt *c, int ke
     if (!final || !latest)
         return HX_E_NOMEM;
     bool there = hx_file_exists(final);
-    if (there && hx_ckpt_verify(final)) {
+    hx_result old = there ? hx_ckpt_verify(final) : HX_OK;
+    if (old == HX_E_NOMEM)
+        return old;
+    if (old) {
         HX_TRY(hx_dir_remove(final));
         there = false;
     }
@@ -564,10 +568,12 @@ static hx_result newest(hx_arena *a, const char *dir, const hx_names *names, con
         const char *path = hx_path_join(a, dir, name);
         if (!path)
             return HX_E_NOMEM;
-        if (!hx_ckpt_verify(path)) {
+        hx_result r = hx_ckpt_verify(path);
+        if (!r)
             *out = path;
-            return HX_OK;
-        }
+        // that nothing could be looked at says nothing about a checkpoint
+        if (!r || r == HX_E_NOMEM)
+            return r;
         hx_log(HX_LOG_WARN, "checkpoint %s is left out: %s", name, hx_last_message());
         below = step;
         broken++;

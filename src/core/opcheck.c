@@ -24,8 +24,11 @@ static hx_result weighted(const hx_problem *p, real *const *w, long double *sum)
         if (!w[k])
             continue;
         real *y = calloc((size_t)hx_elems(r.y[k]), sizeof *y);
-        hx_interp_get(r.in, r.y[k], y);
-        for (int64_t i = 0; i < hx_elems(r.y[k]); i++)
+        if (y)
+            hx_interp_get(r.in, r.y[k], y);
+        else
+            e = hx_fail(HX_E_NOMEM, "no memory for sample '%s' [E-NOMEM]", p->s->text);
+        for (int64_t i = 0; y && i < hx_elems(r.y[k]); i++)
             *sum += (long double)w[k][i] * y[i];
         free(y);
     }
@@ -64,8 +67,9 @@ static hx_result by_vjp(const hx_problem *p, real *const *w, real **grad)
     if (!e)
         e = hx_interp_run(r.in);
     for (int k = 0; k < p->sig->n_in && !e; k++) {
-        grad[k] = calloc((size_t)p->count[k], sizeof(real));
-        if (hx_is(d[k]))
+        if (!(grad[k] = calloc((size_t)p->count[k], sizeof(real))))
+            e = hx_fail(HX_E_NOMEM, "no memory for sample '%s' [E-NOMEM]", p->s->text);
+        else if (hx_is(d[k]))
             hx_interp_get(r.in, d[k], grad[k]);
     }
     hx_trial_done(&r);
@@ -122,8 +126,9 @@ hx_result hx_check_gradient(const hx_op *op, const hx_sample *s, uint64_t seed, 
         // outputs that only serve the backward pass carry no gradient of their own
         if (!hx_given(&p, arg) || p.sig->flags[arg] & HX_ARG_INT || (k && !op->all_outputs))
             continue;
-        w[k] = calloc((size_t)p.count[arg], sizeof(real));
-        for (int64_t i = 0; i < p.count[arg]; i++)
+        if (!(w[k] = calloc((size_t)p.count[arg], sizeof(real))))
+            e = hx_fail(HX_E_NOMEM, "no memory for sample '%s' [E-NOMEM]", s->text);
+        for (int64_t i = 0; !e && i < p.count[arg]; i++)
             w[k][i] = (real)(hx_mix(&state) >> 11) * 0x1p-52 - 1;
     }
     if (!e)

@@ -81,12 +81,22 @@ static int64_t product(int n, const int64_t *shape)
     return p;
 }
 
-int64_t hx_elems(hx_t x) { return product(val(x)->rank, val(x)->shape); }
-int64_t hx_rows(hx_t x) { return val(x)->rank ? product(val(x)->rank - 1, val(x)->shape) : 1; }
+int64_t hx_elems(hx_t x)
+{
+    const hx_value *v = hx_value_of(x);
+    return product(v->rank, v->shape);
+}
+
+int64_t hx_rows(hx_t x)
+{
+    const hx_value *v = hx_value_of(x);
+    return v->rank ? product(v->rank - 1, v->shape) : 1;
+}
+
 
 int64_t hx_dim(hx_t x, int i)
 {
-    const hx_value *v = val(x);
+    const hx_value *v = hx_value_of(x);
     i += i < 0 ? v->rank : 0;
     return i >= 0 && i < v->rank ? v->shape[i] : 1;
 }

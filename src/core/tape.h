@@ -132,7 +132,12 @@ hx_t hx_grad(hx_t x);                      // HX_NONE when nothing flowed there
 // when possible, else copied; with add, added to what is there.
 void hx_deliver(hx_t x, hx_t to, bool add);
 
-static inline const hx_value *hx_value_of(hx_t x) { return &x.tape->value[x.id]; }
+// Of HX_NONE: a value without elements.
+static inline const hx_value *hx_value_of(hx_t x)
+{
+    static const hx_value none = { .node = -1 };
+    return x.tape ? &x.tape->value[x.id] : &none;
+}
 int64_t hx_elems(hx_t x);
 int64_t hx_dim(hx_t x, int i);             // size of dimension i; negative i counts from the end
 int64_t hx_rows(hx_t x);                   // product of all dimensions but the last
