@@ -50,7 +50,7 @@ void main()
                 float k = scale[(q + i) % 16], ds = k * (v[i] * gj - sj[i] * slope[(q + i) % 16]);
                 if (q + i < bottom) {
                     dx[dx_o + from[i] * dx_s + j] = (there[i] ? ds : 0) + cj[i];
-                    sum += v[i] * sj[i] * k;
+                    sum += there[i] ? v[i] * sj[i] * k : 0;
                 }
             }
         }

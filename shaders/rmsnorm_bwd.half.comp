@@ -56,7 +56,7 @@ void main()
                 vec2 ds = k * (v[i] * gj - sj[i] * slope[(u + i) % 16]);
                 if (u + i < bottom) {
                     SET2(dx, dx_o + from[i] * dx_s + j, (there[i] ? ds : vec2(0)) + cj[i])
-                    sum += v[i] * sj[i] * k;
+                    sum += there[i] ? v[i] * sj[i] * k : vec2(0);
                 }
             }
         }

@@ -2,7 +2,7 @@
 """Every model trained on the host and on another device: the same losses.
 
 usage: test_curves.py HTXVK [--device 0] [--steps N] [--validation MODE] [MODEL...]
---validation core|sync|gpu: only the device, under Vulkan's validation layer, whose messages fail it.
+--validation core|best|sync|gpu: only the device, under Vulkan's validation layer, whose messages fail it.
 Losses may be apart by 1e-3 of themselves: what rounding in another order leaves after 100 steps."""
 import argparse, json, os, shutil, subprocess, sys, tempfile
 
@@ -72,8 +72,8 @@ def main():
     p.add_argument('models', nargs='*')
     p.add_argument('--device', default='0')
     p.add_argument('--steps', type=int, default=100)
-    p.add_argument('--validation', choices=['core', 'sync', 'gpu'])
-    o = p.parse_args()
+    p.add_argument('--validation', choices=['core', 'best', 'sync', 'gpu'])
+    o = p.parse_intermixed_args()
     if o.validation:
         os.environ['HTXVK_VALIDATION'] = o.validation
     folder, bad = tempfile.mkdtemp(prefix='htxvk-curves-'), 0

@@ -29,10 +29,11 @@ Run = collections.namedtuple('Run', 'rc out err seconds weights')
 
 
 def weights_of(folder):
-    path = os.path.join(folder, 'run/ckpt/step-00000002/model.safetensors')
-    if os.path.exists(path):
-        with open(path, 'rb') as f:
-            return hashlib.sha256(f.read()).hexdigest()
+    for step in 3, 2:
+        path = os.path.join(folder, f'run/ckpt/step-0000000{step}/model.safetensors')
+        if os.path.exists(path):
+            with open(path, 'rb') as f:
+                return hashlib.sha256(f.read()).hexdigest()
 
 
 def spared(names, i):
@@ -84,6 +85,8 @@ class Layer(unittest.TestCase):
                 'VK_INSTANCE_LAYERS': 'VK_LAYER_HTXVK_test', 'LP_NUM_THREADS': '1',
                 'XDG_CACHE_HOME': os.path.join(self.top, 'cache')} | more
         folder = tempfile.mkdtemp(dir=self.top)
+        if args[1] == 'RUN':
+            shutil.copytree(os.path.join(self.top, 'done'), folder + '/run')
         args = [folder + '/run' if a == 'RUN' else a for a in args]
         begun = time.monotonic()
         p = subprocess.Popen([*wrap, HTXVK, *args], env=env, cwd=self.top, text=True,
@@ -93,10 +96,17 @@ class Layer(unittest.TestCase):
         except subprocess.TimeoutExpired:
             p.kill()
             out, err = p.communicate()
-        run = Run(p.returncode, out, err, time.monotonic() - begun, weights_of(folder))
+        # what a command is for: weights, or what it prints
+        made = weights_of(folder)
+        if args[0] == 'generate':
+            made = hashlib.sha256(out.encode()).hexdigest()
+        run = Run(p.returncode, out, err, time.monotonic() - begun, made)
         shutil.rmtree(folder)
         return run
 
+    RESUME = 'train', 'RUN', '--set', 'train.steps=3'
+    EVAL = 'eval', 'done', '--device', '0'
+    GENERATE = 'generate', 'done', '--length', '6', '--device', '0'
     TRAIN = 'train', 'tiny.yaml', '--out', 'RUN'
     CHECK = 'check', 'add', '--cases', '2', '--device', '0'
 
@@ -179,8 +189,23 @@ class Faults(Layer):
         print(f'{args[0]}: {len(names)} calls, {len(plan)} faults, exit codes {dict(tally)}')
         self.assertFalse(wrong, '\n'.join([f'{len(wrong)} wrong'] + wrong[:40]))
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        run = cls().htxvk(*cls.TRAIN[:3], os.path.join(cls.top, 'done'), '--device', 'host')
+        assert run.rc == 0, run.err
+
     def test_train(self):
         self.every(self.TRAIN)
+
+    def test_resume(self):
+        self.every(self.RESUME)
+
+    def test_eval(self):
+        self.every(self.EVAL)
+
+    def test_generate(self):
+        self.every(self.GENERATE)
 
     def test_check(self):
         self.every(self.CHECK)

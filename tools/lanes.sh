@@ -1,10 +1,13 @@
 # Sourced by tools/test --full: the lanes that take long.
 swiftshader=$PWD/build/swiftshader/vk_swiftshader_icd.json
 
-# every operator at the other vector widths of lavapipe, and on the smallest device there is
-for width in 128 512; do
-    LP_NATIVE_VECTOR_WIDTH=$width lane "width-$width" build --suite op
+# 72,000 cases and more: every operator at all vector widths of lavapipe, which has 4, 8, 16 lanes then
+for width in 128 256 512; do
+    LP_NATIVE_VECTOR_WIDTH=$width single "check-$width" \
+        build/htxvk check --device name:llvmpipe --cases 222 --json "build/check-$width.json"
 done
+# the losses of a hundred steps of every model, on the host and on lavapipe
+single curves tests/test_curves.py build/htxvk --device name:llvmpipe
 if [ -f "$swiftshader" ]; then
     VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader \
         lane swiftshader build --suite op
@@ -12,35 +15,32 @@ else
     count skip swiftshader
 fi
 
-# kernels for matrix units, on the software driver that has some: what needs them, and a training
+# kernels of products on matrix units, on the software driver that has some
 matrix_units() {
-    local out rc=0
     tools/newer "${no_install[@]}" || return 77
-    tools/newer build/htxvk check linear 'matmul*' 'attn_*' --quick --device 0 --precision fp16 || rc=1
-    out=$(mktemp -d)
-    tools/newer build/htxvk train examples/demo.yaml --device 0 --precision fp16 --out "$out/run" \
-        --set "data.train=[README.md, ARCHITECTURE.md]" --set train.steps=4 || rc=1
-    rm -rf "$out"
-    return $rc
+    tools/newer build/htxvk check linear 'matmul*' --quick --device 0 --precision fp16
 }
 single matrix-units matrix_units
 
-# training under Vulkan's validation layer, synchronisation included: any message fails it
+# operators and a training of every model under Vulkan's validation layer: any message fails it
 validated() {
-    local out rc=0
-    out=$(mktemp -d)
-    build/htxvk train examples/demo.yaml --validation --out "$out/run" --set "data.train=[README.md, ARCHITECTURE.md]" \
-        --set train.steps=4 || rc=1
-    rm -rf "$out"
+    local rc=0
+    HTXVK_VALIDATION=$1 build/htxvk check --device name:llvmpipe --cases "$2" --quick --validation || rc=1
+    tests/test_curves.py build/htxvk --device name:llvmpipe --steps 3 --validation "$1" || rc=1
     return $rc
 }
-single validation validated
+for mode in core sync gpu best; do
+    single "validation-$mode" validated $mode 30
+done
 
-# every Vulkan call of a short training and a short check fails in turn, with every code
+# allocations, file calls and Vulkan calls of short commands fail in turn, with every code
 all_faults() {
-    HTXVK_ALL_FAULTS=1 tests/test_vk_faults.py build/htxvk build/tests Faults
+    local rc=0
+    HTXVK_ALL_FAULTS=1 tests/test_faults.py build/htxvk build/tests/libfail_alloc.so || rc=1
+    HTXVK_ALL_FAULTS=1 tests/test_vk_faults.py build/htxvk build/tests Faults || rc=1
+    return $rc
 }
-single vulkan-faults all_faults
+single faults all_faults
 
 # another compiler, any warning an error
 clang_lane() {

@@ -39,6 +39,9 @@ static bool is_setup(const char *id)
 {
     return id && (strstr(id, "GPU-Assisted Validation Warning") ||
                   strstr(id, "WARNING-GPU-Assisted-Validation") ||
+                  // what debugging itself asks for; an array large enough needs no count first
+                  strstr(id, "specialuse-extension-debugging") ||
+                  strstr(id, "DevLimit-MissingQueryCount") ||
                   strstr(id, "VALIDATION-SETTINGS") || strstr(id, "WARNING-Setting"));
 }
 
@@ -70,8 +73,8 @@ static bool layer_present(const char *name)
     return false;
 }
 
-// What the layer checks: HTXVK_VALIDATION = sync (default), gpu (bounds, inside the shaders) or
-// core. Layers of 2023 read the check across submits from the environment only; later ones
+// What the layer checks: HTXVK_VALIDATION = sync (default), gpu (bounds, inside the shaders), best
+// (practices) or core. Layers of 2023 read the check across submits from the environment only; later ones
 // always make it, and look at shader accesses only when told so.
 static void choose_checks(VkValidationFeaturesEXT *f, VkValidationFeatureEnableEXT *enable)
 {
@@ -79,6 +82,10 @@ static void choose_checks(VkValidationFeaturesEXT *f, VkValidationFeatureEnableE
     f->pEnabledValidationFeatures = enable;
     if (mode && !strcmp(mode, "core"))
         return;
+    if (mode && !strcmp(mode, "best")) {
+        enable[f->enabledValidationFeatureCount++] = VK_VALIDATION_FEATURE_ENABLE_BEST_PRACTICES_EXT;
+        return;
+    }
     if (mode && !strcmp(mode, "gpu")) {
         enable[f->enabledValidationFeatureCount++] = VK_VALIDATION_FEATURE_ENABLE_GPU_ASSISTED_EXT;
         enable[f->enabledValidationFeatureCount++] =

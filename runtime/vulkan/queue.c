@@ -37,7 +37,7 @@ static hx_result submit_now(hx_vk *d, const VkCommandBuffer *cmd, uint32_t n, bo
         .waitSemaphoreValueCount = chained, .pWaitSemaphoreValues = &before,
         .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &after };
     VkSubmitInfo info = { VK_STRUCTURE_TYPE_SUBMIT_INFO, &values,
-        .waitSemaphoreCount = chained, .pWaitSemaphores = &d->timeline,
+        .waitSemaphoreCount = chained, .pWaitSemaphores = chained ? &d->timeline : NULL,
         .pWaitDstStageMask = &stage, .commandBufferCount = n, .pCommandBuffers = cmd,
         .signalSemaphoreCount = 1, .pSignalSemaphores = &d->timeline };
     HX_VK_TRY(d, d->fn.vkQueueSubmit(d->queue, 1, &info, VK_NULL_HANDLE), "submitting work");

@@ -81,7 +81,9 @@ hx_result hx_sample_read(const hx_op *op, const char *list, int i, hx_sample *s)
     HX_TRY(hx_fields_default(op->attrs, s->attrs));
     while (list && i--)
         list = (list = strchr(list, ';')) ? list + 1 : NULL;
-    if (!list || !sig)
+    if (!sig)
+        return hx_fail(HX_E_NOMEM, "%s: no memory for its signature [E-NOMEM]", op->name);
+    if (!list)
         return hx_fail(HX_E_USAGE, "%s has no such sample [E-SAMPLE]", op->name);
     size_t len = strcspn(list, ";");
     const char *colon = memchr(list, ':', len);

@@ -290,6 +290,8 @@ void hx_apply(const hx_op *op, const void *attrs, const hx_t *in, hx_t *out)
 {
     const hx_sig *s = hx_sig_of(op);
     hx_tape *t = s ? hx_tape_of(s->n_in, in) : NULL;
+    if (!s && in[0].tape)                  // there was no memory for signatures
+        out[0] = hx_tape_no_memory(in[0].tape);
     if (!t) {
         if (s)
             hx_tape_poison(s->n_in, in, s->n_out, out);
