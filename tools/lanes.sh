@@ -81,3 +81,13 @@ soak_vulkan() {
     VK_DRIVER_FILES=${VK_DRIVER_FILES:-/usr/share/vulkan/icd.d/lvp_icd.$(uname -m).json} tools/soak --device name:llvmpipe
 }
 single soak soak_vulkan
+
+# every model, stopped and gone on with at fifty steps: the bits of a training that was left alone
+cuts() {
+    CK_TIMEOUT_MULTIPLIER=50 HTXVK_CUTS=50 HTXVK_CUTS_DEVICE=$1 build/tests/test_cuts
+}
+single cuts-host cuts host
+single cuts-vulkan cuts name:llvmpipe
+
+# killed three hundred times, most of them inside a save
+single storm tools/storm
