@@ -11,7 +11,7 @@ HTXVK, ROOT = sys.argv[1], pathlib.Path(sys.argv[2])
 # what makes each architecture small without changing what it is
 SMALL = {
     'block_recurrent': ['model.dim=32', 'model.dim_head=8', 'model.heads=4', 'model.block_width=16', 'model.max_seq_len=32'],
-    'compressive': ['model.dim=32', 'model.heads=4', 'model.depth=2', 'model.seq_len=32', 'model.mem_len=32', 'model.cmem_len=8'],
+    'compressive': ['model.dim=32', 'model.heads=4', 'model.depth=2', 'model.seq_len=32', 'model.mem_len=32', 'model.cmem_len=12'],
     'hierarchical': ['model.dim=32', 'model.dim_head=8', 'model.heads=4', 'model.depth=1', 'model.seq_len=64'],
     'hourglass': ['model.dim=32', 'model.dim_head=8', 'model.heads=4', 'model.depth=[1,2,1]', 'model.max_seq_len=64'],
     'infini': ['model.dim=32', 'model.dim_head=8', 'model.heads=4', 'model.depth=2', 'model.segment_length=32'],

@@ -47,6 +47,7 @@ class Help(unittest.TestCase):
         self.assertGreaterEqual(len(listed), 7)
         for name in listed:
             self.run_('config', 'check', 'preset:' + name)
+            self.assertIn('parameters', self.run_('plan', 'preset:' + name).stdout)
             # what is shown reads back to the same
             shown = self.run_('config', 'show', 'preset:' + name).stdout
             self.put('shown.yaml', shown)

@@ -68,11 +68,11 @@ static hx_result presets(hx_cli *c)
     (void)c;
     for (const hx_preset *p = hx_presets; p->name; p++) {
         // the comment at its head, without the marks
-        printf("%-18s", p->name);
+        printf("%-22s", p->name);
         const char *s = p->text;
         for (bool first = true; *s == '#'; first = false) {
             int n = (int)strcspn(s, "\n");
-            printf("%*s%.*s\n", first ? 0 : 18, "", n - 2 > 0 ? n - 2 : 0, s + 2);
+            printf("%*s%.*s\n", first ? 0 : 22, "", n - 2 > 0 ? n - 2 : 0, s + 2);
             s += n + (s[n] == '\n');
         }
     }
