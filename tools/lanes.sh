@@ -54,26 +54,56 @@ single amd tools/amd
 # every parser for a minute on inputs that libFuzzer makes from the corpus
 single fuzz tools/fuzz --seconds 60
 
+# A mistake put in on purpose (tests/seeded.c), which the lane must report: seeded PATTERN COMMAND...
+seeded() {
+    local pattern=$1 out
+    shift
+    if out=$("$@" 2>&1) || ! grep -q "$pattern" <<< "$out"; then
+        echo "not noticed: $*" >&2
+        return 1
+    fi
+}
+
 # memory errors and undefined behaviour
 sanitizers() {
-    build build-asan -Db_sanitize=address,undefined -Db_lundef=false --
+    build build-asan -Db_sanitize=address,undefined -Db_lundef=false -- &&
+        seeded heap-buffer-overflow build-asan/tests/seeded behind &&
+        UBSAN_OPTIONS=halt_on_error=1 seeded 'signed integer overflow' build-asan/tests/seeded overflow
 }
 if sanitizers; then
     CK_TIMEOUT_MULTIPLIER=20 UBSAN_OPTIONS=halt_on_error=1 \
         lane sanitizers build-asan --timeout-multiplier 20
 else
-    count fail "sanitizers: build"
+    count fail "sanitizers: build or seeded mistake"
 fi
 
 # threads: the pool, training and the writer of checkpoints, without a data race
 threads_build() {
-    build build-tsan -Db_sanitize=thread -Db_lundef=false --
+    build build-tsan -Db_sanitize=thread -Db_lundef=false -- &&
+        TSAN_OPTIONS=halt_on_error=1 seeded 'data race' build-tsan/tests/seeded race
 }
 if threads_build; then
     TSAN_OPTIONS=halt_on_error=1 CK_TIMEOUT_MULTIPLIER=20 \
         lane threads build-tsan test_pool test_train test_policy test_carry storm --timeout-multiplier 20
 else
-    count fail "threads: build"
+    count fail "threads: build or seeded mistake"
+fi
+
+# values that were never set, and leaks, in what reads files
+valgrind_lane() {
+    local t check=(valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite)
+    seeded 'uninitialised value' "${check[@]}" build/tests/seeded unset || return 1
+    for t in base arena conf safetensors file data; do
+        CK_FORK=no CK_TIMEOUT_MULTIPLIER=50 "${check[@]}" "build/tests/test_$t" || return 1
+    done
+    for t in build/tests/fuzz/corpus_*; do
+        [ ! -x "$t" ] || [ -d "$t" ] || "${check[@]}" "$t" "tests/fuzz/corpus/${t##*corpus_}" || return 1
+    done
+}
+if command -v valgrind > /dev/null; then
+    single valgrind valgrind_lane
+else
+    count skip valgrind
 fi
 
 # twenty minutes of training with evaluations, samples and saves all the time: nothing may grow
