@@ -9,7 +9,7 @@ extern const hx_op hx_op_add, hx_op_copy;
 void hx_recompute(hx_t x)
 {
     if (x.id)
-        val(x)->recompute = true;
+        val(x)->recompute = val(x)->alone = true;
 }
 
 hx_t hx_keep(hx_t x)
@@ -138,17 +138,50 @@ static void view_vjp(const hx_node *n, hx_t *d)
     }
 }
 
-static hx_t reread(hx_t x);
+// The node behind x's memory, views left aside; -1: none.
+static int maker_of(const hx_tape *t, hx_t x)
+{
+    int n = hx_is(x) ? t->value[x.id].node : -1;
+    while (n >= 0 && t->node[n].op->view && t->node[n].n_in == 1)
+        n = t->value[t->node[n].arg[0].id].node;
+    return n;
+}
+
+// What the backward pass makes again for a node should wait until that node's gradient is about to be
+// made, so that it is not in memory before, and run beside it: after the newest of what the maker of
+// the gradient reads.
+static int just_before(const hx_tape *t, const hx_node *n)
+{
+    int made = -1, before = -1;
+    for (int k = 0; k < n->n_out; k++) {
+        int m = maker_of(t, n->grad[k]);
+        made = m > made ? m : made;
+    }
+    for (int k = 0; made >= 0 && k < t->node[made].n_in; k++) {
+        int m = maker_of(t, t->node[made].arg[k]);
+        before = m > before ? m : before;
+    }
+    return before >= t->backward_from ? before : t->backward_from - 1;
+}
+
+// The node that one which makes v again, next on the tape, waits for: the newest for what must be
+// alone in memory, such as replayed segments, else `after`.
+static int turn_of(const hx_tape *t, const hx_value *v, int after)
+{
+    return v->alone || t->replayed ? t->n_node - 1 : after;
+}
+
+static hx_t reread(hx_t x, int after);
 
 // A view of what is made again.
-static hx_t view_again(hx_t x)
+static hx_t view_again(hx_t x, int after)
 {
     hx_tape *t = x.tape;
     hx_node n = t->node[val(x)->node];
     hx_t in[HX_MAX_ARGS], out[HX_MAX_ARGS] = { 0 };
     int64_t size[HX_MAX_ARGS];
     for (int i = 0; i < n.n_in; i++)
-        in[i] = reread(n.arg[i]);
+        in[i] = reread(n.arg[i], after);
     for (int i = 0; i < n.n_out; i++)
         size[i] = n.dim[0] ? last_dim(val(n.arg[n.n_in + i])) : val(n.arg[n.n_in + i])->shape[0];
     if (n.op == &hx_op_concat) {
@@ -166,13 +199,13 @@ static hx_t view_again(hx_t x)
     return t->err ? poison(t) : (hx_t){ t, val(x)->again };
 }
 
-// x as the backward pass should read it: itself, or made again right now
-static hx_t reread(hx_t x)
+// x as the backward pass should read it: itself, or made again once node `after` has run
+static hx_t reread(hx_t x, int after)
 {
     hx_tape *t = x.tape;
     hx_value *v = val(x);
     if (!v->recompute && hx_value_is_reshape(t, x.id)) {
-        hx_t from = t->node[v->node].arg[0], again = reread(from);
+        hx_t from = t->node[v->node].arg[0], again = reread(from, after);
         if (again.id == from.id)
             return x;
         v = val(x);
@@ -183,28 +216,28 @@ static hx_t reread(hx_t x)
     if (v->again)
         return (hx_t){ t, v->again };
     if (t->node[v->node].op->view)
-        return view_again(x);
+        return view_again(x, after);
     hx_node n = t->node[v->node];
     hx_t in[HX_MAX_ARGS], out[HX_MAX_ARGS];
-    int first = t->n_node;
+    int first = t->n_node, turn = turn_of(t, v, after);
     // the short way only where the operator has one: a product without an activation is made anew
     if (!t->replayed && n.op->again && n.op->cheap(&n) && hx_node_output(&n, x.id) == n.n_in) {
         hx_t again = n.op->again(&n);
         if (t->err)
             return poison(t);
         if (t->n_node > first)
-            t->node[t->n_node - 1].after = first - 1;
+            t->node[t->n_node - 1].after = turn;
         val(x)->again = again.id;
         return again;
     }
     for (int i = 0; i < n.n_in; i++)
-        in[i] = hx_is(n.arg[i]) ? reread(n.arg[i]) : HX_NONE;
+        in[i] = hx_is(n.arg[i]) ? reread(n.arg[i], after) : HX_NONE;
     memcpy(out, n.arg + n.n_in, sizeof *out * (size_t)n.n_out);
-    int last = t->n_node - 1;
+    turn = turn_of(t, val(x), after);
     hx_apply(n.op, n.attrs, in, out);
     if (t->err)
         return poison(t);
-    t->node[t->n_node - 1].after = last;
+    t->node[t->n_node - 1].after = turn;
     for (int i = 0; i < n.n_out; i++)
         if (hx_is(out[i]))
             val(n.arg[n.n_in + i])->again = out[i].id;
@@ -237,9 +270,10 @@ void hx_backward(hx_t loss)
         if (!flows || !wanted || (!n.op->vjp && !n.op->view))
             continue;
         hx_node seen = n;
+        int after = just_before(t, &n);
         for (int k = 0; !n.op->view && k < n.n_in + n.n_out; k++)
             if (hx_is(n.arg[k]))
-                seen.arg[k] = reread(n.arg[k]);
+                seen.arg[k] = reread(n.arg[k], after);
         hx_t d[HX_MAX_ARGS] = {0};
         (n.op->view ? view_vjp : n.op->vjp)(&seen, d);
         for (int k = 0; k < n.n_in; k++)

@@ -333,13 +333,16 @@ static int64_t lowest(const item *placed, int n, const item *it, int64_t block)
     return at / block != (at + it->bytes - 1) / block ? hx_align(at, block) : at;
 }
 
-static int64_t place_in_order(item *list, int n, item *placed, int64_t block)
+// placed[] begins with `fixed` items that are where they are.
+static int64_t place_in_order(item *list, int n, item *placed, int fixed, int64_t block)
 {
     int64_t top = 0;
+    for (int i = 0; i < fixed; i++)
+        top = hx_max(top, placed[i].at + placed[i].bytes);
     for (int i = 0; i < n; i++) {
-        list[i].at = lowest(placed, i, &list[i], block);
+        list[i].at = lowest(placed, fixed + i, &list[i], block);
         top = hx_max(top, list[i].at + list[i].bytes);
-        int k = i;
+        int k = fixed + i;
         for (; k > 0 && placed[k - 1].at > list[i].at; k--)
             placed[k] = placed[k - 1];
         placed[k] = list[i];
@@ -347,16 +350,66 @@ static int64_t place_in_order(item *list, int n, item *placed, int64_t block)
     return top;
 }
 
-static int64_t liveness_bound(const work *w, const item *list, int n)
+static void count_lives(const item *list, int n, int64_t *delta)
 {
-    int64_t *delta = hx_new(w->p->arena, int64_t, w->p->n_level + 2), sum = 0, most = 0;
     for (int i = 0; i < n; i++) {
         delta[list[i].first] += list[i].bytes;
         delta[list[i].last + 1] -= list[i].bytes;
     }
+}
+
+static int64_t liveness_bound(const work *w, const item *list, int n, const item *fixed, int n_fixed)
+{
+    int64_t *delta = hx_new(w->p->arena, int64_t, w->p->n_level + 2), sum = 0, most = 0;
+    count_lives(list, n, delta);
+    count_lives(fixed, n_fixed, delta);
     for (int l = 0; l <= w->p->n_level; l++)
         most = hx_max(most, sum += delta[l]);
     return most;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    return x->at != y->at ? (x->at > y->at) - (x->at < y->at) : x->storage - y->storage;
+}
+
+// Is the first that happens to a gradient that it is written?
+static bool begins_written(const work *w, int storage)
+{
+    for (int i = 0; i < w->t->n_node; i++) {
+        const hx_node *n = &w->t->node[i];
+        for (int k = 0; w->needed[i] && k < n->n_in + n->n_out; k++)
+            if (hx_is(n->arg[k]) && value_of(w, n->arg[k])->storage == storage)
+                return k >= n->n_in && dense_elems(value_of(w, n->arg[k])) == w->t->storage[storage].elems;
+    }
+    return false;
+}
+
+// Gradients at the beginning of HX_TEMP are alive from when they are written to the end. Where one
+// is not written by this tape, or there are gaps, which stay zero, they lie in memory of their own;
+// one that writes none only leaves them alone. The number of items, -1 for memory of their own.
+static int fix_gradients(const work *w, item *fixed)
+{
+    const hx_tape *t = w->t;
+    int n = 0, last = w->p->n_level;
+    int64_t end = 0;
+    bool writes = false;
+    for (int s = 0; s < t->n_storage; s++)
+        if (t->storage[s].place == HX_GRAD && w->first[s] >= 0) {
+            bool written = begins_written(w, s);
+            writes |= written;
+            fixed[n++] = (item){ s, written ? w->first[s] : -1, last, t->storage[s].elems * 4, t->storage[s].at };
+        }
+    if (!writes) {
+        fixed[0] = (item){ -1, 0, last, t->grads_within, 0 };
+        return 1;
+    }
+    qsort(fixed, (size_t)n, sizeof *fixed, by_place);
+    for (int i = 0; i < n; end += fixed[i++].bytes)
+        if (fixed[i].at != end || fixed[i].first < 0)
+            return -1;
+    return end == t->grads_within ? n : -1;
 }
 
 static hx_result assign_memory(work *w)
@@ -364,7 +417,12 @@ static hx_result assign_memory(work *w)
     hx_plan *p = w->p;
     int n = 0;
     item *list = hx_new(p->arena, item, w->t->n_storage + 1), *best = hx_new(p->arena, item, w->t->n_storage + 1);
-    item *placed = hx_new(p->arena, item, w->t->n_storage + 1);
+    item *placed = hx_new(p->arena, item, w->t->n_storage + 2), *fixed = hx_new(p->arena, item, w->t->n_storage + 2);
+    if (!list || !best || !placed || !fixed)
+        return HX_E_NOMEM;
+    int n_fixed = w->t->grads_within > 0 ? fix_gradients(w, fixed) : -1;
+    p->grads_within = n_fixed >= 0;
+    n_fixed = p->grads_within ? n_fixed : 0;
     for (int s = 0; s < w->t->n_storage; s++) {
         p->place[s] = -1;
         if (!is_temp(w, s) || w->rep[s] != s || w->first[s] < 0)
@@ -375,12 +433,13 @@ static hx_result assign_memory(work *w)
                 "holds at most %lld; make the batch or the sequence smaller [E-SIZE]",
                 (long long)list[n - 1].bytes, (long long)p->block_bytes);
     }
-    p->bound_bytes = liveness_bound(w, list, n);
+    p->bound_bytes = liveness_bound(w, list, n, fixed, n_fixed);
     p->temp_bytes = INT64_MAX;
     int (*const orders[])(const void *, const void *) = { by_size, by_area, by_life, by_start };
     for (int o = 0; o < HX_COUNT(orders) && p->temp_bytes > p->bound_bytes; o++) {
         qsort(list, (size_t)n, sizeof *list, orders[o]);
-        int64_t top = place_in_order(list, n, placed, p->block_bytes);
+        memcpy(placed, fixed, (size_t)n_fixed * sizeof *fixed);
+        int64_t top = place_in_order(list, n, placed, n_fixed, p->block_bytes);
         if (top < p->temp_bytes) {
             p->temp_bytes = top;
             memcpy(best, list, (size_t)n * sizeof *list);
@@ -783,10 +842,11 @@ static touch touch_of(const recorder *r, const hx_value *v, bool write)
     const hx_storage *s = &r->p->tape->storage[v->storage];
     int64_t unit = size_of(r->p, v->storage) / 2, ld = v->ld * unit, off = v->off * unit;
     int64_t start = (r->p->place[v->storage] + r->shift[s->place]) / 2, end = start + off + extent(v) * unit;
+    hx_place place = s->place == HX_GRAD && r->p->grads_within ? HX_TEMP : s->place;
     if (hx_dev_get_caps(r->p->dev)->whole_ranges)
-        return (touch){ s->place, { .lo = start + bind_base(r->p, v) * unit, .hi = end,
+        return (touch){ place, { .lo = start + bind_base(r->p, v) * unit, .hi = end,
                         .cols = 1, .storage = v->storage, .write = write } };
-    return (touch){ s->place, { .lo = start + off, .hi = end, .ld = ld, .col = off % (ld ? ld : 1),
+    return (touch){ place, { .lo = start + off, .hi = end, .ld = ld, .col = off % (ld ? ld : 1),
                     .cols = columns(v) * unit, .storage = v->storage, .write = write } };
 }
 

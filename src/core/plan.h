@@ -26,6 +26,9 @@ typedef struct hx_plan {
     int           *owner;                  // per storage: the one whose memory it has
     const hx_row **row;                    // per node: the kernel that was chosen, as in hx_step
     int64_t        temp_bytes;             // of the HX_TEMP arena
+    bool           grads_within;           // HX_GRAD is the beginning of HX_TEMP: give the same memory
+                                           // for both. So where the tape allows it and writes all
+                                           // of it before reading, or writes none of it
     int64_t        bound_bytes;            // the least that liveness allows
     int64_t        block_bytes;            // arenas are cut into buffers of at most this
     double         flops;

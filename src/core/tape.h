@@ -26,6 +26,7 @@ typedef struct hx_value {
     int64_t  shape[HX_MAX_RANK];
     bool     is_int, wants_grad;
     bool     recompute;                    // made again in the backward pass instead of kept
+    bool     alone;                        // made again after all that is on the tape by then
     bool     kept;                         // hx_keep: replay begins from it
     bool     gone;                         // overwritten in place: nobody may read it any more
     int      storage;
@@ -51,6 +52,9 @@ struct hx_node {
     int           after;                   // runs after this node; -1: as soon as inputs are there
 };
 
+// Nothing; what operators call `.cheap`; also products in front of activations, each a product more.
+typedef enum { HX_KEEP_ALL, HX_KEEP_DEAR, HX_KEEP_LEAST } hx_thrift;
+
 struct hx_tape {
     hx_arena   *arena;
     hx_storage *storage; int n_storage, cap_storage;
@@ -61,9 +65,11 @@ struct hx_tape {
     char        message[512];
     int         backward_from;             // first node of the backward pass; -1: none yet
     float       smooth;                    // label smoothing of its cross entropies
-    bool        frugal;                    // make cheap values again in the backward pass
+    hx_thrift   frugal;                    // what the backward pass makes again instead of keeping
     int         replayed;                  // nodes that are made again: later ones of the forward pass
                                            // run after them, or all would be in memory at once
+    int64_t     grads_within;              // > 0: so many bytes of gradients may lie at the beginning of
+                                           // HX_TEMP, where they take over memory: see hx_plan
     bool        narrow;                    // products round their factors: see t_narrow
     int         force_row;                 // kernel row to use where it exists, for tests; -1: best
     const hx_op *force_op;                 // of this operator only; NULL: of all
@@ -112,7 +118,8 @@ void hx_in_place(hx_t y, hx_t x);
 // The same value, through which no gradient flows.
 hx_t hx_detach(hx_t x);
 
-// x is made again in the backward pass instead of being kept until then.
+// x is made again in the backward pass instead of being kept until then, after all that comes before it
+// there, so that large ones are not in memory together.
 void hx_recompute(hx_t x);
 
 // A copy of x in memory of its own, which no hx_replay marks.

@@ -68,7 +68,11 @@ static void linear_vjp(const hx_node *n, hx_t *d)
 }
 
 // An activation is made again from h, which the backward pass keeps anyway.
-static bool linear_cheap(const hx_node *n) { return hx_is(n->arg[H]) && !hx_is(n->arg[RES]); }
+static bool linear_cheap(const hx_node *n)
+{
+    bool kept = hx_is(n->arg[H]) && !hx_value_of(n->arg[H])->recompute;
+    return kept && !hx_is(n->arg[RES]);
+}
 
 static hx_t linear_again(const hx_node *n)
 {
@@ -135,6 +139,10 @@ hx_t t_linear(hx_t x, hx_t w, hx_t b, hx_act act, hx_t r)
             in[3] = hx_reshape(r, 2, (int64_t[]){ hx_rows(r), hx_dim(r, -1) });
     }
     hx_apply(&hx_op_linear, &(hx_act_attrs){ (int32_t)act }, in, out);
+    // both outputs are made again by one product
+    hx_tape *t = x.tape;
+    if (keep && t->frugal == HX_KEEP_LEAST && t->backward_from < 0 && !hx_is(r))
+        t->value[out[0].id].recompute = t->value[out[1].id].recompute = true;
     if (rank == 2)
         return out[0];
     shape[rank - 1] = O_;

@@ -20,10 +20,18 @@ static void narrow_host(const hx_call *c) { hx_each_row(c, 1, narrow_row); }
 
 static void narrow_vjp(const hx_node *n, hx_t *d) { d[0] = n->grad[0]; }
 
+// Weights are there in the backward pass anyway.
+static bool narrow_cheap(const hx_node *n)
+{
+    const hx_tape *t = n->arg[0].tape;
+    return t->storage[hx_value_of(n->arg[0])->storage].place == HX_PARAM;
+}
+
 HX_OP(narrow,
     .math = "y = x, rounded where the device is open for 16 bits", .source = "definition",
     .sig = "x:[R,C] -> y:[R,C]",
     .ref = narrow_ref, .vjp = narrow_vjp, .host = narrow_host,
+    .cheap = narrow_cheap,
     .grid = "R*C/256", .flops = "0",
     .kernels = { { "copy" }, { "narrow", .grid = "R*C/2048", .fits = hx_in_eights,
                    .precision = HX_AUTO, .rounds = 1, .half = 3 } },

@@ -15,7 +15,8 @@ typedef struct hx_conf_data {
 } hx_conf_data;
 typedef struct hx_conf_train {
     int64_t steps;
-    bool    recompute, replay;
+    const char *recompute;                 // auto | true | false | products
+    bool    replay;
     int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
     float   clip_norm;                     // <= 0: none
     const char *init;                      // run or checkpoint whose weights a new run begins with

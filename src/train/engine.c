@@ -32,13 +32,14 @@ struct hx_engine {
     hx_plan        *optim_plan;
     hx_memory       mem[HX_N_PLACES];      // but HX_INPUT, HX_OUTPUT and HX_CONST
     int32_t        *ages;                  // of the next step: [accumulate, batch]; NULL: none carried
+    bool            grads_apart;           // gradients have memory of their own: see hx_pass_kind
     hx_memory       optim_const;
     slot            slot[SLOTS];
     int             n_prog;
     double          cut;                   // what programs should be recorded for, see measure()
     float           limit;                 // of steps to come, see hx_engine_limit
     int             measured;              // steps whose time was taken
-    double          fastest_ms, last_end_ms;
+    double          fastest_ms, last_end_ms, last_ms;
     int64_t         first, next;           // pending steps are first .. next-1, counted from 0
     int             ce;                    // index of the cross entropy among the outputs
 };
@@ -87,13 +88,16 @@ static hx_result plan_optimizer(hx_engine *e)
     if (!e->optim_tape)
         return HX_E_NOMEM;
     HX_TRY(hx_tape_error(e->optim_tape));
+    e->optim_tape->grads_within = e->grads_apart ? 0 : e->net->params->trained;
     return hx_plan_new(e->optim_tape, e->dev, &e->optim_plan);
 }
 
 static hx_result plan_micro(hx_engine *e)
 {
     int64_t B = e->k.batch, T = e->k.tokens;
-    HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_WRITE_GRADS, &e->micro[0]));
+    bool apart = e->k.accumulate > 1 || e->grads_apart;
+    HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, apart ? HX_PASS_WRITE_GRADS : HX_PASS_MAKE_GRADS,
+                       &e->micro[0]));
     if (e->k.accumulate > 1)
         HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, B, T, HX_PASS_ADD_GRADS, &e->micro[1]));
     return HX_OK;
@@ -102,6 +106,7 @@ static hx_result plan_micro(hx_engine *e)
 static hx_result make_plans(hx_engine *e)
 {
     HX_TRY(plan_micro(e));
+    e->grads_apart = !e->micro[0]->plan->grads_within;
     HX_TRY(hx_pass_new(e->dev, e->net, HX_FOR_LOSS, e->k.batch, e->k.tokens, HX_PASS_FORWARD, &e->eval));
     e->ce = hx_pass_find(e->micro[0], "ce_loss");
     if (e->ce < 0)
@@ -149,7 +154,13 @@ static int64_t temp_bytes(const hx_engine *e)
     int64_t temp = hx_max(e->optim_plan->temp_bytes, e->eval->plan->temp_bytes);
     for (int i = 0; i < 2; i++)
         temp = hx_max(temp, e->micro[i] ? e->micro[i]->plan->temp_bytes : 0);
-    return temp;
+    return e->grads_apart ? temp : hx_max(temp, e->net->params->bytes);
+}
+
+// Where the gradients of the micro-batches lie.
+static hx_memory *grads_of(hx_engine *e)
+{
+    return &e->mem[e->micro[0]->plan->grads_within ? HX_TEMP : HX_GRAD];
 }
 
 static const char *mib(hx_arena *a, int64_t bytes)
@@ -173,8 +184,8 @@ static const char *remedy(const hx_engine *e, int64_t fixed, int64_t temp, int64
 static hx_result check_fit(const hx_engine *e)
 {
     const hx_dev_caps *c = hx_dev_get_caps(e->dev);
-    int64_t params = e->net->params->bytes, temp = temp_bytes(e), io = 0, states = 0,
-            all = 0, have = c->memory_bytes;
+    int64_t params = e->net->params->bytes, io = 0, states = 0, all = 0, have = c->memory_bytes;
+    int64_t temp = temp_bytes(e) - (e->grads_apart ? 0 : params);
     bool counted = hx_mul(params, e->k.ema > 0 ? 5 : 4, &all) &&
                    hx_mul(input_bytes(e) + output_bytes(e), 2 * e->k.accumulate, &io) &&
                    hx_mul(state_bytes(e), 2 * e->k.accumulate, &states) &&
@@ -195,6 +206,7 @@ static void share(hx_engine *e, hx_memory *shared[HX_N_PLACES])
 {
     for (int i = 0; i < HX_N_PLACES; i++)
         shared[i] = i <= HX_MOM2 || i == HX_STATE || i == HX_NEXT ? &e->mem[i] : NULL;
+    shared[HX_GRAD] = grads_of(e);
     shared[HX_INPUT] = &e->slot[0].input;
     shared[HX_OUTPUT] = &e->slot[0].output;
 }
@@ -212,7 +224,8 @@ static hx_result make_memory(hx_engine *e)
     static const char *const names[] = { [HX_PARAM] = "parameters", [HX_GRAD] = "gradients",
         [HX_MOM1] = "first moments", [HX_MOM2] = "second moments", [HX_EMA] = "mean weights" };
     for (int i = HX_PARAM; i <= (e->k.ema > 0 ? HX_EMA : HX_MOM2); i++)
-        HX_TRY(hx_memory_new(e->dev, e->net->params->bytes, HX_BUF_DEVICE, names[i], &e->mem[i]));
+        if (i != HX_GRAD || e->grads_apart)
+            HX_TRY(hx_memory_new(e->dev, e->net->params->bytes, HX_BUF_DEVICE, names[i], &e->mem[i]));
 
     int64_t temp = temp_bytes(e);
     if (temp > 0)
@@ -262,6 +275,7 @@ static hx_result record_slot(hx_engine *e, slot *q, double cut)
         hx_memory *mem[HX_N_PLACES];
         for (int i = 0; i < HX_N_PLACES; i++)
             mem[i] = &e->mem[i];
+        mem[HX_GRAD] = grads_of(e);
         mem[HX_INPUT] = &q->input;
         mem[HX_OUTPUT] = &q->output;
         mem[HX_CONST] = pass ? pass->mem[HX_CONST] : &e->optim_const;
@@ -360,9 +374,12 @@ hx_result hx_engine_resize(hx_engine *e, int64_t tokens)
     e->k.tokens = tokens;
     HX_TRY(plan_micro(e));
     HX_TRY(check_room(e));
+    if (!e->micro[0]->plan->grads_within && !e->mem[HX_GRAD].n_block)
+        HX_TRY(hx_memory_new(e->dev, e->net->params->bytes, HX_BUF_DEVICE, "gradients", &e->mem[HX_GRAD]));
     HX_TRY(bind_micro(e));
     // what only longer sequences reach must not keep their gradient
-    HX_TRY(hx_memory_zero(&e->mem[HX_GRAD]));
+    if (!e->micro[0]->plan->grads_within)
+        HX_TRY(hx_memory_zero(&e->mem[HX_GRAD]));
     e->measured = 0;
     e->cut = hx_pass_cut(e->dev, step_flops(e));
     for (int s = 0; s < SLOTS; s++)
@@ -454,17 +471,17 @@ void hx_engine_ages(hx_engine *e, const int32_t *ages)
 
 hx_memory *hx_engine_memory(hx_engine *e, hx_place place)
 {
-    return &e->mem[place];
+    return place == HX_GRAD ? grads_of(e) : &e->mem[place];
 }
 
 hx_result hx_engine_read(hx_engine *e, hx_place place, void *arena)
 {
-    return hx_memory_read(&e->mem[place], 0, arena, e->net->params->bytes);
+    return hx_memory_read(hx_engine_memory(e, place), 0, arena, e->net->params->bytes);
 }
 
 hx_result hx_engine_write(hx_engine *e, hx_place place, const void *arena)
 {
-    return hx_memory_write(&e->mem[place], 0, arena, e->net->params->bytes);
+    return hx_memory_write(hx_engine_memory(e, place), 0, arena, e->net->params->bytes);
 }
 
 // ---- steps --------------------------------------------------------------------------------
@@ -549,6 +566,17 @@ static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *i
     return hx_memory_write(&q->input, e->k.accumulate * input_bytes(e), v, sizeof v);
 }
 
+// A driver that waits looks again and again: most of a step that a GPU is going to take, as far as the
+// last one tells, is slept through instead.
+static void sleep_through(const hx_engine *e, const slot *q)
+{
+    double ms = fmax(q->start_ms, e->last_end_ms) + 0.9 * e->last_ms - hx_now_ms();
+    if (hx_dev_get_caps(e->dev)->type == HX_DEV_CPU || ms < 1 || ms > HX_WAIT_MS)
+        return;
+    struct timespec t = { (time_t)(1e-3 * ms), (long)(1e6 * fmod(ms, 1000)) };
+    nanosleep(&t, NULL);
+}
+
 // The first cut is a guess from the kind of device. The fastest of the first steps tells how long
 // a step takes: up to HX_SUBMIT_MS it is one submit from then on, else pieces of about that length.
 static void measure(hx_engine *e, const slot *q)
@@ -556,6 +584,7 @@ static void measure(hx_engine *e, const slot *q)
     enum { STEPS = 3 };
     double end = hx_now_ms(), ms = end - fmax(q->start_ms, e->last_end_ms);
     e->last_end_ms = end;
+    e->last_ms = ms;
     if (e->cut <= 0 || e->measured == STEPS)
         return;
     e->fastest_ms = e->measured ? fmin(e->fastest_ms, ms) : ms;
@@ -616,6 +645,7 @@ hx_result hx_engine_result(hx_engine *e, hx_losses *out)
     if (!hx_engine_pending(e))
         return hx_fail(HX_E_INTERNAL, "no step is under way [E-INTERNAL]");
     slot *q = &e->slot[e->first % SLOTS];
+    sleep_through(e, q);
     HX_TRY(hx_dev_wait(e->dev, q->ticket, HX_WAIT_MS));
     measure(e, q);
     *out = (hx_losses){ .step = q->step };
@@ -735,6 +765,10 @@ hx_engine_facts hx_engine_get_facts(const hx_engine *e)
     }
     for (int i = 0; i < HX_N_PLACES; i++)
         f.bytes[i] = e->mem[i].bytes;
+    if (!f.bytes[HX_GRAD]) {               // the beginning of the activations
+        f.bytes[HX_GRAD] = e->net->params->bytes;
+        f.bytes[HX_TEMP] -= f.bytes[HX_GRAD];
+    }
     f.copy_bytes = e->net->params->bytes * (e->k.ema > 0 ? 4 : 3) + hx_engine_state_bytes(e);
     f.bytes[HX_INPUT] =
         memory_bytes((const hx_memory *[]){&e->slot[0].input, &e->slot[1].input}, 2);

@@ -137,6 +137,7 @@ hx_result hx_pass_new(hx_dev *dev, const hx_net *net, hx_purpose purpose, int64_
                      .tokens = tokens, .given = net->given, .n_given = net->n_given };
     tape->frugal = net->frugal;
     tape->smooth = kind == HX_PASS_FORWARD ? 0 : net->smooth;
+    tape->grads_within = kind == HX_PASS_MAKE_GRADS ? net->params->trained : 0;
     tape->narrow = hx_dev_get_caps(dev)->precision != HX_FP32;
     p->dev = dev;
     p->graph = g;

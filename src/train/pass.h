@@ -9,7 +9,7 @@ typedef struct hx_net {
     const void     *conf;                  // checked; borrowed
     hx_params      *params;
     void           *self;                  // the model's handles
-    bool            frugal;                // hx_tape.frugal of its passes
+    hx_thrift       frugal;                // hx_tape.frugal of its passes
     bool            masked;                // labels come apart from ids, and evaluation keeps a score
     bool            replays;               // hx_graph.replays of passes with gradients
     float           smooth;                // hx_tape.smooth of passes with gradients
@@ -23,8 +23,9 @@ hx_result hx_net_init(hx_net *n, const hx_model *model, const void *conf);
 void      hx_net_done(hx_net *n);
 
 // What a pass does with gradients: nothing, write them to HX_GRAD, or add to what is there. A
-// parameter that no gradient reaches is left alone: the arena starts as zeros.
-typedef enum { HX_PASS_FORWARD, HX_PASS_WRITE_GRADS, HX_PASS_ADD_GRADS } hx_pass_kind;
+// parameter that no gradient reaches is left alone: the arena starts as zeros. HX_PASS_MAKE_GRADS writes
+// them to the beginning of HX_TEMP where it can (plan->grads_within), else as HX_PASS_WRITE_GRADS.
+typedef enum { HX_PASS_FORWARD, HX_PASS_WRITE_GRADS, HX_PASS_ADD_GRADS, HX_PASS_MAKE_GRADS } hx_pass_kind;
 
 // Every output lies in the HX_OUTPUT arena at `output_at`, 256-byte aligned.
 typedef struct hx_pass {
