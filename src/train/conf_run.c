@@ -36,9 +36,9 @@ static const hx_field train_fields[] = {
     F(train, batch, HX_I32, "4", 1, 65536, "sequences at a time"),
     F(train, seq_len, HX_I32, "0", 0, 1 << 24, "tokens in a sequence; 0: the model's"),
     F(train, accumulate, HX_I32, "1", 1, 65536, "batches summed into one step"),
-    F(train, recompute, HX_STR, "auto", 0, 0,
+    F(train, recompute, HX_STR, "false", 0, 0,
       "true: norms and activations are made again in the backward pass, less memory; products: also what goes "
-      "into activations; false; auto: true in 16 bits"),
+      "into activations; false: everything is kept"),
     F(train, replay, HX_BOOL, "false", 0, 0, "recurrent memories: segments are made again in the backward pass, memory is of one"),
     F(train, clip_norm, HX_F32, "0.5", 0, 1e9, "largest norm of the gradient; 0: not clipped"),
     F(train, init, HX_STR, "", 0, 0, "run or checkpoint whose weights training begins with; empty: drawn"),
@@ -264,7 +264,7 @@ static hx_result check(const hx_conf *root, hx_run_conf *c)
     HX_TRY(one_of(root, "train", "non_finite", c->train.non_finite, policies));
     HX_TRY(one_of(root, "optim", "decay", c->optim.decay, decays));
     HX_TRY(one_of(root, "device", "precision", c->device.precision, precisions));
-    static const char *const recompute[] = { "auto", "true", "false", "products", NULL };
+    static const char *const recompute[] = { "false", "true", "products", NULL };
     HX_TRY(one_of(root, "train", "recompute", c->train.recompute, recompute));
     HX_TRY(one_of(root, "data", "order", c->data.order, orders));
     HX_TRY(one_of(root, "data", "tokenizer", c->data.tokenizer, tokenizers));

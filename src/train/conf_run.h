@@ -15,7 +15,7 @@ typedef struct hx_conf_data {
 } hx_conf_data;
 typedef struct hx_conf_train {
     int64_t steps;
-    const char *recompute;                 // auto | true | false | products
+    const char *recompute;                 // false | true | products
     bool    replay;
     int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
     float   clip_norm;                     // <= 0: none

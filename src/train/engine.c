@@ -39,7 +39,8 @@ struct hx_engine {
     double          cut;                   // what programs should be recorded for, see measure()
     float           limit;                 // of steps to come, see hx_engine_limit
     int             measured;              // steps whose time was taken
-    double          fastest_ms, last_end_ms, last_ms;
+    double          fastest_ms, last_end_ms;
+    double          usual_ms;              // what a step takes, 0: not known well enough to sleep
     int64_t         first, next;           // pending steps are first .. next-1, counted from 0
     int             ce;                    // index of the cross entropy among the outputs
 };
@@ -566,15 +567,24 @@ static hx_result write_inputs(hx_engine *e, slot *q, double lr, const int32_t *i
     return hx_memory_write(&q->input, e->k.accumulate * input_bytes(e), v, sizeof v);
 }
 
-// A driver that waits looks again and again: most of a step that a GPU is going to take, as far as the
-// last one tells, is slept through instead.
-static void sleep_through(const hx_engine *e, const slot *q)
+// Waits for a step. A driver that waits looks again and again: most of what a GPU usually takes is
+// slept through instead. A step that had ended by then says only that this was too long.
+static hx_result wait_for(hx_engine *e, const slot *q)
 {
-    double ms = fmax(q->start_ms, e->last_end_ms) + 0.9 * e->last_ms - hx_now_ms();
-    if (hx_dev_get_caps(e->dev)->type == HX_DEV_CPU || ms < 1 || ms > HX_WAIT_MS)
-        return;
+    double begin = fmax(q->start_ms, e->last_end_ms), ms = begin + 0.9 * e->usual_ms - hx_now_ms();
+    bool sleeps = hx_dev_get_caps(e->dev)->type != HX_DEV_CPU && ms >= 1 && ms < HX_WAIT_MS;
     struct timespec t = { (time_t)(1e-3 * ms), (long)(1e6 * fmod(ms, 1000)) };
-    nanosleep(&t, NULL);
+    if (sleeps)
+        nanosleep(&t, NULL);
+    double awake = hx_now_ms();
+    HX_TRY(hx_dev_wait(e->dev, q->ticket, HX_WAIT_MS));
+    double end = hx_now_ms();
+    // the first steps make pipelines and programs
+    if (sleeps && end - awake < 0.02 * e->usual_ms)
+        e->usual_ms /= 2;
+    else
+        e->usual_ms = q->step > 3 ? end - begin : 0;
+    return HX_OK;
 }
 
 // The first cut is a guess from the kind of device. The fastest of the first steps tells how long
@@ -584,7 +594,6 @@ static void measure(hx_engine *e, const slot *q)
     enum { STEPS = 3 };
     double end = hx_now_ms(), ms = end - fmax(q->start_ms, e->last_end_ms);
     e->last_end_ms = end;
-    e->last_ms = ms;
     if (e->cut <= 0 || e->measured == STEPS)
         return;
     e->fastest_ms = e->measured ? fmin(e->fastest_ms, ms) : ms;
@@ -645,8 +654,7 @@ hx_result hx_engine_result(hx_engine *e, hx_losses *out)
     if (!hx_engine_pending(e))
         return hx_fail(HX_E_INTERNAL, "no step is under way [E-INTERNAL]");
     slot *q = &e->slot[e->first % SLOTS];
-    sleep_through(e, q);
-    HX_TRY(hx_dev_wait(e->dev, q->ticket, HX_WAIT_MS));
+    HX_TRY(wait_for(e, q));
     measure(e, q);
     *out = (hx_losses){ .step = q->step };
     int64_t A = e->k.accumulate;

@@ -45,11 +45,8 @@ hx_result hx_rig_new(hx_dev *dev, const hx_run_conf *c, bool profile, hx_rig *ou
 {
     *out = (hx_rig){0};
     hx_result r = hx_net_init(&out->net, c->model, c->model_conf);
-    // beside the products of matrix units it costs next to nothing
     out->net.frugal = !strcmp(c->train.recompute, "products") ? HX_KEEP_LEAST
-        : !strcmp(c->train.recompute, "true") ? HX_KEEP_DEAR
-        : !strcmp(c->train.recompute, "false") || hx_dev_get_caps(dev)->precision == HX_FP32 ? HX_KEEP_ALL
-        : HX_KEEP_DEAR;
+        : !strcmp(c->train.recompute, "true") ? HX_KEEP_DEAR : HX_KEEP_ALL;
     out->net.replays = c->train.replay;
     out->net.smooth = c->train.label_smoothing;
     out->net.masked = c->data.masked || c->data.streams;
