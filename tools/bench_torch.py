@@ -144,7 +144,7 @@ def htxvk_op(o, device, op, sample):
 def htxvk_attention(o, device, tokens):
     """Queries and keys turned, attention, its gradient in three kernels, gradients turned back."""
     D = HEADS * WIDTH
-    rule = 'B=2 N=%d M=%d D=%d heads=%d w=%d' % (tokens, tokens, D, HEADS, WINDOW)
+    rule = 'B=2 N=%d M=%d D=%d heads=%d w=%d -gone' % (tokens, tokens, D, HEADS, WINDOW)
     turn = 'B=2 T=%d D=%d P=%d K=%d heads=%d' % (tokens, D, tokens, WIDTH, HEADS)
     return 4 * htxvk_op(o, device, 'rotary', turn) + sum(
         htxvk_op(o, device, op, rule) for op in ['attn_band', 'attn_band_dq', 'attn_band_dkv']) + \
@@ -216,7 +216,7 @@ def rule_table(torch, o):
             continue
         base = torch_rule(torch, B, tokens, window)
         D, op = HEADS * WIDTH, 'attn_causal' if window is None else 'attn_band'
-        rule = 'B=%d N=%d M=%d D=%d heads=%d' % (B, tokens, tokens, D, HEADS)
+        rule = 'B=%d N=%d M=%d D=%d heads=%d -gone' % (B, tokens, tokens, D, HEADS)
         rule += '' if window is None else ' w=%d' % window
         forward = htxvk_op(o, o.device[0], op, rule)
         both = forward + sum(htxvk_op(o, o.device[0], op + part, rule) for part in ('_dq', '_dkv')) + \
