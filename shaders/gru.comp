@@ -14,6 +14,6 @@ void main()
         return;
     uint p = i_o + row * i_s + k, q = h_o + row * h_s + k;
     float r = share_of(i[p] + h[q]), u = i[p + D] + h[q + D];
-    float n = tanh_of(i[p + 2 * D] + r * h[q + 2 * D]);
+    float n = hx_tanh(i[p + 2 * D] + r * h[q + 2 * D]);
     y[y_o + row * y_s + k] = share_of(-u) * n + share_of(u) * x[x_o + row * x_s + k];
 }

@@ -20,8 +20,8 @@ void main()
     uint di_at = di_o + row * di_s + k, dh_at = dh_o + row * dh_s + k;
     float s = i[p] + h[q], u = i[p + D] + h[q + D], past = h[q + 2 * D];
     float r = share_of(s), z = share_of(u), left = share_of(-u);
-    float n = tanh_of(i[p + 2 * D] + r * past), d = dy[dy_o + row * dy_s + k];
-    float dn = d * left * ((1 - n) * (1 + n)), dr = dn * past * r * share_of(-s);
+    float a = i[p + 2 * D] + r * past, n = hx_tanh(a), d = dy[dy_o + row * dy_s + k];
+    float dn = d * left * hx_tanh_slope(a), dr = dn * past * r * share_of(-s);
     float dz = d * (x[x_o + row * x_s + k] - n) * z * left;
     di[di_at] = dr;
     di[di_at + D] = dz;

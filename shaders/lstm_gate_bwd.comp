@@ -19,10 +19,10 @@ void main()
     if (at >= R * C)
         return;
     uint r = at / C, c = at % C;
-    float v = dy[dy_o + r * dy_s + c], t = hx_tanh(z[z_o + r * z_s + c]);
+    float v = dy[dy_o + r * dy_s + c], u = z[z_o + r * z_s + c];
     float x = i[i_o + r * i_s + c] - 1, g = f[f_o + r * f_s + c] + 1;
-    dz[dz_o + r * dz_s + c] = v * share(x) * (1 - t * t);
-    di[di_o + r * di_s + c] = v * share(x) * share(-x) * t;
+    dz[dz_o + r * dz_s + c] = v * share(x) * hx_tanh_slope(u);
+    di[di_o + r * di_s + c] = v * share(x) * share(-x) * hx_tanh(u);
     df[df_o + r * df_s + c] = v * share(g) * share(-g) * s[s_o + r * s_s + c];
     ds[ds_o + r * ds_s + c] = v * share(g);
 }

@@ -15,9 +15,9 @@ void main()
         return;
     float sp = 0, sq = 0, k = s[c];
     for (uint r = group * 16; r < min(R, group * 16 + 16); r++) {
-        float v = dy[dy_o + r * dy_s + c], t = hx_tanh(z[z_o + r * z_s + c]);
-        dz[dz_o + r * dz_s + c] = v * k * (1 - t) * (1 + t);
-        sp += v * t;
+        float v = dy[dy_o + r * dy_s + c], x = z[z_o + r * z_s + c];
+        dz[dz_o + r * dz_s + c] = v * k * hx_tanh_slope(x);
+        sp += v * hx_tanh(x);
         sq += v;
     }
     p[group * C + c] = sp;

@@ -49,6 +49,15 @@ HX_INLINE float hx_exp_f(float z)
 HX_INLINE float hx_tanh_f(float x)
 {
     float m = x < 0 ? -x : x, e = hx_exp_f(-2 * m), t = (1 - e) / (1 + e), s = x * x;
-    float near = x * (1 - s * (0.33333333f - s * (0.13333333f - s * 0.053968254f)));
-    return m < 0.1f ? near : x < 0 ? -t : t;
+    float rest = s * (0.053968254f - s * (0.021869489f - s * 0.008863236f));
+    float near = x * (1 - s * (0.33333333f - s * (0.13333333f - rest)));
+    return m < 0.35f ? near : x < 0 ? -t : t;
+}
+
+// 1 - tanh^2, without cancellation far from 0; e^-x twice, which goes down to 0
+HX_INLINE float hx_tanh_slope_f(float x)
+{
+    float e = hx_exp_f(x < 0 ? x : -x);
+    e *= e;
+    return 4 * e / ((1 + e) * (1 + e));
 }

@@ -142,16 +142,6 @@ static void gru_ref(const hx_ref *f)
     }
 }
 
-// tanh without cancellation near 0: the series there, as in shaders/gru.glsl
-HX_INLINE float tanh_f(float x)
-{
-    float q = x * x, a = x < 0 ? -x : x;
-    float near = x + x * q * (-1.0f / 3 + q * (2.0f / 15 + q * (-17.0f / 315 + q * (62.0f / 2835
-                 - q * (1382.0f / 155925)))));
-    float far = 1 - 2 / (hx_exp_f(2 * a) + 1);
-    return a < 0.3f ? near : x < 0 ? -far : far;
-}
-
 static void gru_rows(void *ctx, int64_t task)
 {
     const hx_call *c = ctx;
@@ -162,7 +152,7 @@ static void gru_rows(void *ctx, int64_t task)
         float *y = hx_at(c, 3, row, 0);
         for (int64_t k = 0; k < d; k++) {
             float r = share_f(i[k] + h[k]), u = i[d + k] + h[d + k];
-            float n = tanh_f(i[2 * d + k] + r * h[2 * d + k]);
+            float n = hx_tanh_f(i[2 * d + k] + r * h[2 * d + k]);
             y[k] = share_f(-u) * n + share_f(u) * x[k];
         }
     }
@@ -178,7 +168,7 @@ static void gru_bwd_ref(const hx_ref *f)
         const real *i = f->a[1] + from, *h = f->a[2] + from;
         real *di = f->a[4] + from, *dh = f->a[5] + from, dy = f->a[0][at];
         real r = share_real(i[0] + h[0]), z = share_real(i[d] + h[d]);
-        real n = tanh(i[2 * d] + r * h[2 * d]), dn = dy * (1 - z) * (1 - n * n);
+        real a = i[2 * d] + r * h[2 * d], n = tanh(a), dn = dy * (1 - z) / cosh(a) / cosh(a);
         di[0] = dh[0] = dn * h[2 * d] * r * (1 - r);
         di[d] = dh[d] = dy * (f->a[3][at] - n) * z * (1 - z);
         di[2 * d] = dn;
@@ -199,7 +189,8 @@ static void gru_bwd_rows(void *ctx, int64_t task)
         for (int64_t k = 0; k < d; k++) {
             float s = i[k] + h[k], u = i[d + k] + h[d + k], past = h[2 * d + k];
             float r = share_f(s), z = share_f(u), left = share_f(-u);
-            float n = tanh_f(i[2 * d + k] + r * past), dn = dy[k] * left * ((1 - n) * (1 + n));
+            float a = i[2 * d + k] + r * past, n = hx_tanh_f(a);
+            float dn = dy[k] * left * hx_tanh_slope_f(a);
             di[k] = dh[k] = dn * past * r * share_f(-s);
             di[d + k] = dh[d + k] = dy[k] * (x[k] - n) * z * left;
             di[2 * d + k] = dn;

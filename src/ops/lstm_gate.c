@@ -32,9 +32,9 @@ static void lstm_gate_host(const hx_call *c) { hx_each_row(c, 4, lstm_gate_row);
 static void lstm_gate_bwd_ref(const hx_ref *r)
 {
     for (int64_t k = 0; k < r->dim[R] * r->dim[C]; k++) {
-        real dy = r->a[0][k], t = tanh(r->a[1][k]), s = r->a[4][k];
+        real dy = r->a[0][k], t = tanh(r->a[1][k]), c = cosh(r->a[1][k]), s = r->a[4][k];
         real i = share_real(r->a[2][k] - 1), f = share_real(r->a[3][k] + 1);
-        r->a[5][k] = dy * i * (1 - t * t);
+        r->a[5][k] = dy * i / c / c;
         r->a[6][k] = dy * i * (1 - i) * t;
         r->a[7][k] = dy * f * (1 - f) * s;
         r->a[8][k] = dy * f;
@@ -51,7 +51,7 @@ static void lstm_gate_bwd_row(const hx_call *c, int64_t row, int64_t from, int64
         // what is left of a share is the share of the opposite: without cancellation
         float t = hx_tanh_f(z[k]), in = share_f(i[k] - 1), keep = share_f(f[k] + 1);
         float in_left = share_f(1 - i[k]), keep_left = share_f(-1 - f[k]);
-        dz[k] = dy[k] * in * (1 - t * t);
+        dz[k] = dy[k] * in * hx_tanh_slope_f(z[k]);
         di[k] = dy[k] * in * in_left * t;
         df[k] = dy[k] * keep * keep_left * s[k];
         ds[k] = dy[k] * keep;

@@ -19,8 +19,8 @@ static void tanh_affine_bwd_ref(const hx_ref *r)
     int64_t n = r->dim[C];
     for (int64_t i = 0; i < hx_ceil_div(r->dim[R], ROWS) * n; i++) r->a[4][i] = r->a[5][i] = 0;
     for (int64_t i = 0; i < r->dim[R] * n; i++) {
-        real t = tanh(r->a[1][i]), dy = r->a[0][i];
-        r->a[3][i] = dy * r->a[2][i % n] * (1 - t) * (1 + t);
+        real t = tanh(r->a[1][i]), c = cosh(r->a[1][i]), dy = r->a[0][i];
+        r->a[3][i] = dy * r->a[2][i % n] / c / c;
         r->a[4][i / n / ROWS * n + i % n] += dy * t;
         r->a[5][i / n / ROWS * n + i % n] += dy;
     }
@@ -50,7 +50,7 @@ HX_CLONES static void tanh_affine_bwd_task(void *ctx, int64_t task)
         float *dz = hx_at(c, 3, row, 0);
         for (int64_t i = 0; i < n; i++) {
             float t = hx_tanh_f(z[i]), v = dy[i];
-            dz[i] = v * s[i] * (1 - t) * (1 + t);
+            dz[i] = v * s[i] * hx_tanh_slope_f(z[i]);
             p[i] += v * t;
             q[i] += v;
         }
