@@ -534,7 +534,7 @@ START_TEST(wrong_dispatches)
         REFUSES(i, HX_E_USAGE, ODD(n_bindings, 17), "17 bindings", "16");
         REFUSES(i, HX_E_USAGE, ODD(push_bytes, 132 + 4 * 64), "388 bytes of push constants");
         REFUSES(i, HX_E_USAGE, ODD(push_bytes, 31), "31 bytes of push constants");
-        REFUSES(i, HX_E_USAGE, ODD(n_spec, 13), "13 specialization", "12");
+        REFUSES(i, HX_E_USAGE, ODD(n_spec, 17), "17 specialization", "16");
         REFUSES(i, HX_E_USAGE, (odd = k, odd.spirv = NULL, odd.host = NULL,
                                 hx_prog_dispatch(p, &odd, b, &push, one_group)), "add", "neither");
         if (!strcmp(hx_dev_get_caps(d)->kind, "host"))
