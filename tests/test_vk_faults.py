@@ -85,7 +85,7 @@ class Layer(unittest.TestCase):
                 'VK_INSTANCE_LAYERS': 'VK_LAYER_HTXVK_test', 'LP_NUM_THREADS': '1',
                 'XDG_CACHE_HOME': os.path.join(self.top, 'cache')} | more
         folder = tempfile.mkdtemp(dir=self.top)
-        if args[1] == 'RUN':
+        if args[1:2] == ('RUN',):
             shutil.copytree(os.path.join(self.top, 'done'), folder + '/run')
         args = [folder + '/run' if a == 'RUN' else a for a in args]
         begun = time.monotonic()
