@@ -154,6 +154,16 @@ static hx_result all(walk *w)
     return HX_OK;
 }
 
+// Nothing runs here, so a device cannot be asked where it keeps the elements of its matrices: as
+// RDNA 3 does it, lane % 16 the column, in every case.
+static void suppose_places(hx_dev *d)
+{
+    static const uint32_t places[4] = { 0x80402010, 0x0201, 0x080402, 1 };
+    hx_precision p = hx_dev_get_caps(d)->precision;
+    if (p)
+        hx_dev_note_places(d, p, places);
+}
+
 static hx_result run(hx_cli *c)
 {
     const kernels_opts *o = c->opts;
@@ -165,6 +175,7 @@ static hx_result run(hx_cli *c)
     if (strcmp(caps->kind, "vulkan"))
         r = hx_fail(HX_E_USAGE, "kernels: device %s has no compiler for shaders; choose a Vulkan "
             "device with --device, see `htxvk devices` [E-USAGE]", caps->name);
+    suppose_places(d);
     walk w = { .c = c, .d = d, .list = json_array() };
     w.last = &w.first;
     if (!r)
