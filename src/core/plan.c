@@ -374,22 +374,28 @@ static int by_place(const void *a, const void *b)
     return x->at != y->at ? (x->at > y->at) - (x->at < y->at) : x->storage - y->storage;
 }
 
-// Is the first that happens to a gradient that it is written?
-static bool begins_written(const work *w, int storage)
+// Fills for each gradient whether the first that happens to it is that it is written; NULL: no memory.
+static const bool *begin_written(const work *w)
 {
-    for (int i = 0; i < w->t->n_node; i++) {
-        const hx_node *n = &w->t->node[i];
-        for (int k = 0; w->needed[i] && k < n->n_in + n->n_out; k++)
-            if (hx_is(n->arg[k]) && value_of(w, n->arg[k])->storage == storage)
-                return k >= n->n_in && dense_elems(value_of(w, n->arg[k])) == w->t->storage[storage].elems;
+    const hx_tape *t = w->t;
+    bool *seen = hx_new(w->p->arena, bool, t->n_storage + 1), *written = hx_new(w->p->arena, bool, t->n_storage + 1);
+    for (int i = 0; seen && written && i < t->n_node; i++) {
+        const hx_node *n = &t->node[i];
+        for (int k = 0; w->needed[i] && k < n->n_in + n->n_out; k++) {
+            const hx_value *v = hx_is(n->arg[k]) ? value_of(w, n->arg[k]) : NULL;
+            if (!v || seen[v->storage])
+                continue;
+            seen[v->storage] = true;
+            written[v->storage] = k >= n->n_in && dense_elems(v) == t->storage[v->storage].elems;
+        }
     }
-    return false;
+    return seen ? written : NULL;
 }
 
 // Gradients at the beginning of HX_TEMP are alive from when they are written to the end. Where one
 // is not written by this tape, or there are gaps, which stay zero, they lie in memory of their own;
 // one that writes none only leaves them alone. The number of items, -1 for memory of their own.
-static int fix_gradients(const work *w, item *fixed)
+static int fix_gradients(const work *w, const bool *written, item *fixed)
 {
     const hx_tape *t = w->t;
     int n = 0, last = w->p->n_level;
@@ -397,9 +403,8 @@ static int fix_gradients(const work *w, item *fixed)
     bool writes = false;
     for (int s = 0; s < t->n_storage; s++)
         if (t->storage[s].place == HX_GRAD && w->first[s] >= 0) {
-            bool written = begins_written(w, s);
-            writes |= written;
-            fixed[n++] = (item){ s, written ? w->first[s] : -1, last, t->storage[s].elems * 4, t->storage[s].at };
+            writes |= written[s];
+            fixed[n++] = (item){ s, written[s] ? w->first[s] : -1, last, t->storage[s].elems * 4, t->storage[s].at };
         }
     if (!writes) {
         fixed[0] = (item){ -1, 0, last, t->grads_within, 0 };
@@ -418,9 +423,10 @@ static hx_result assign_memory(work *w)
     int n = 0;
     item *list = hx_new(p->arena, item, w->t->n_storage + 1), *best = hx_new(p->arena, item, w->t->n_storage + 1);
     item *placed = hx_new(p->arena, item, w->t->n_storage + 2), *fixed = hx_new(p->arena, item, w->t->n_storage + 2);
-    if (!list || !best || !placed || !fixed)
+    const bool *written = w->t->grads_within > 0 ? begin_written(w) : NULL;
+    if (!list || !best || !placed || !fixed || (w->t->grads_within > 0 && !written))
         return HX_E_NOMEM;
-    int n_fixed = w->t->grads_within > 0 ? fix_gradients(w, fixed) : -1;
+    int n_fixed = written ? fix_gradients(w, written, fixed) : -1;
     p->grads_within = n_fixed >= 0;
     n_fixed = p->grads_within ? n_fixed : 0;
     for (int s = 0; s < w->t->n_storage; s++) {

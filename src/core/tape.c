@@ -93,7 +93,6 @@ int64_t hx_rows(hx_t x)
     return v->rank ? product(v->rank - 1, v->shape) : 1;
 }
 
-
 int64_t hx_dim(hx_t x, int i)
 {
     const hx_value *v = hx_value_of(x);
