@@ -48,7 +48,7 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-static int processors(void)
+int hx_processors(void)
 {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
@@ -57,7 +57,7 @@ static int processors(void)
 
 hx_pool *hx_pool_new(int threads)
 {
-    int n = threads > 0 ? threads : processors();
+    int n = threads > 0 ? threads : hx_processors();
     hx_pool *p = calloc(1, sizeof *p + sizeof(pthread_t) * (size_t)n);
     if (!p)
         return NULL;

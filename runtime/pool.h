@@ -2,8 +2,11 @@
 #pragma once
 #include "base.h"
 
+// The processors this process may use, at least 1.
+int hx_processors(void);
+
 typedef struct hx_pool hx_pool;
-// threads: 0 takes the number of processors this process may use. NULL when memory is out.
+// threads: 0 takes hx_processors(). NULL when memory is out.
 hx_pool *hx_pool_new(int threads);
 void     hx_pool_free(hx_pool **p);
 int      hx_pool_threads(const hx_pool *p);

@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -344,12 +343,6 @@ static void run_unit(void *ctx, int64_t i)
     pthread_mutex_unlock(&m->lock);
 }
 
-static int processors(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-}
-
 // The chosen operators, then the samples of the chosen models.
 static hx_result list_units(team *m)
 {
@@ -413,7 +406,7 @@ static hx_result check_selected(work *w, const char *selector, bool gradients, j
     team m = { .w = w, .gradients = gradients, .lock = PTHREAD_MUTEX_INITIALIZER };
     one.device = w->selector = selector;
     HX_TRY(list_units(&m));
-    int jobs = w->o->jobs ? w->o->jobs : (int)hx_min(processors(), 16);
+    int jobs = w->o->jobs ? w->o->jobs : (int)hx_min(hx_processors(), 16);
     jobs = (int)hx_max(1, hx_min(jobs, m.n));
     if (jobs > 1 && !one.threads)
         one.threads = 1;
