@@ -7,8 +7,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "../../runtime/clock.h"
 #include "../../runtime/file.h"
 #include "../../runtime/pool.h"
 #include "../core/opcheck.h"
@@ -72,13 +72,6 @@ typedef struct work {
     bool              print;
     int               failed;
 } work;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool chosen(const work *w, const char *name)
 {
@@ -193,7 +186,7 @@ static hx_result check_gradient(const work *w, const hx_op *op, const hx_sample 
 static hx_result check_op(const work *w, hx_lab *l, const hx_op *op, bool gradients, tally *t)
 {
     int n = w->sample ? 1 : hx_sample_count(op->check);
-    double start = now();
+    double start = hx_now();
     hx_sample s;
     for (int i = 0; i < n; i++) {
         HX_TRY(hx_sample_read(op, w->sample ? w->sample : op->check, i, &s));
@@ -202,11 +195,11 @@ static hx_result check_op(const work *w, hx_lab *l, const hx_op *op, bool gradie
         if (!w->o->quick || i == 0)
             HX_TRY(check_case(w, l, op, &s, (uint64_t)w->o->seed + (uint64_t)i, t));
         if (gradients && s.profile == HX_PROFILE_UNIFORM && (!w->o->quick ||
-            now() - start < w->seconds))
+            hx_now() - start < w->seconds))
             HX_TRY(check_gradient(w, op, &s, (uint64_t)w->o->seed + (uint64_t)i, t));
     }
-    start = now();
-    for (int i = 0; i < w->most && !w->sample && now() - start < w->seconds; i++) {
+    start = hx_now();
+    for (int i = 0; i < w->most && !w->sample && hx_now() - start < w->seconds; i++) {
         uint64_t seed = (uint64_t)w->o->seed + (uint64_t)i;
         HX_TRY(hx_sample_random(op, seed, &s));
         HX_TRY(check_case(w, l, op, &s, seed, t));
@@ -326,11 +319,11 @@ static void run_unit(void *ctx, int64_t i)
     pthread_mutex_unlock(&m->lock);
     if (k < 0)
         return;
-    double start = now();
+    double start = hx_now();
     u->r = u->op ? check_op(m->w, m->lab[k], u->op, m->gradients, &u->t)
                  : hx_check_model(m->dev[k], u->model, u->sample,
                                   (uint64_t)m->w->o->seed + (uint64_t)u->sample, &u->m);
-    u->t.seconds = now() - start;
+    u->t.seconds = hx_now() - start;
     if (u->r)
         snprintf(u->message, sizeof u->message, "%s", hx_last_message());
     pthread_mutex_lock(&m->lock);
@@ -386,7 +379,7 @@ static hx_result close_team(team *m, hx_result r)
 
 static hx_result run_team(team *m)
 {
-    double start = now();
+    double start = hx_now();
     hx_pool *pool = hx_pool_new(m->n_dev);
     if (!pool)
         return hx_fail(HX_E_NOMEM, "no memory for %d threads [E-NOMEM]", m->n_dev);
@@ -394,7 +387,7 @@ static hx_result run_team(team *m)
     hx_pool_free(&pool);
     if (m->broken)
         return hx_fail(m->broken->r, "%s", m->broken->message);
-    show_sum(m, now() - start);
+    show_sum(m, hx_now() - start);
     m->w->failed += m->failed;
     return HX_OK;
 }

@@ -190,13 +190,13 @@ static hx_result along_documents(hx_cli *c, hx_loaded *l, const hx_text *text, h
     HX_TRY(hx_stream_new(text, span, conf ? conf->data.separator : "", T, o->batch, 0, &s));
     hx_evaluation e;
     bool show = !c->quiet && isatty(STDERR_FILENO);
-    double begin = hx_now_ms();
+    double begin = hx_now();
     hx_result r =
         hx_evaluate_stream(l->dev, &l->net, &l->params, s, show ? show_progress : NULL, NULL, &e);
     hx_stream_free(&s);
     if (!text->mask)
         e.score = (hx_score){ 0 };
-    return r ? r : print_result(c, l, text, &e, 1e-3 * (hx_now_ms() - begin), NULL);
+    return r ? r : print_result(c, l, text, &e, hx_now() - begin, NULL);
 }
 
 static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span span)
@@ -216,10 +216,10 @@ static hx_result evaluate(hx_cli *c, hx_loaded *l, const hx_text *text, hx_span 
     bool show = !c->quiet && isatty(STDERR_FILENO);
     hx_protocol how = { .seq_len = T, .stride = o->stride };
     json_t *positions = NULL;
-    double begin = hx_now_ms();
+    double begin = hx_now();
     HX_TRY(hx_evaluate(l->dev, &l->net, &l->params, text, span, &how, o->batch,
                        show ? show_progress : NULL, NULL, &e));
-    double seconds = 1e-3 * (hx_now_ms() - begin);
+    double seconds = hx_now() - begin;
     hx_result r = o->positions ? by_position(c, l, text, span, T, &positions) : HX_OK;
     if (!r)
         r = print_result(c, l, text, &e, seconds, positions);

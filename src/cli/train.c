@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../../runtime/clock.h"
 #include "../../runtime/file.h"
 #include "cli.h"
 #include "preset.h"
@@ -75,13 +75,6 @@ typedef struct screen {
     double shown;                          // when
 } screen;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void clear_line(screen *s)
 {
     if (s->line)
@@ -99,9 +92,9 @@ static int columns(void)
 static void progress_line(screen *s, const hx_event *e)
 {
     bool last = e->step == e->steps;
-    if (!last && now() - s->shown < 0.1)
+    if (!last && hx_now() - s->shown < 0.1)
         return;
-    s->shown = now();
+    s->shown = hx_now();
     long eta = e->eta_s < 1e8 ? (long)(e->eta_s + 0.5) : 99999999;
     clear_line(s);
     char line[256];

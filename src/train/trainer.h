@@ -47,9 +47,6 @@ hx_span   hx_train_span(const hx_trainer *t);
 hx_result hx_enter_stage(hx_trainer *t, int64_t step);
 hx_result hx_next_stage(hx_trainer *t, int64_t step);
 
-// Seconds on a clock that only goes forward.
-static inline double hx_now(void) { return 1e-3 * hx_now_ms(); }
-
 // ---- checkpoints: copied between two steps, written beside the next ones, see save.c ---------------
 hx_result hx_save_open(hx_trainer *t);
 void      hx_save_close(hx_trainer *t);    // waits for what is being written
