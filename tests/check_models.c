@@ -6,7 +6,7 @@
 #include "src/core/interp.h"
 #include "src/core/model.h"
 #include "src/train/pass.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -835,9 +835,5 @@ int main(void)
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, planned, 0, HX_COUNT(cases));
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_made(s, CK_NORMAL);
 }

@@ -7,7 +7,7 @@
 // Usage: check_ops OPERATOR [DEVICE ...]; devices: all of them unless named.
 #include "src/core/opcheck.h"
 #include "src/core/plan.h"
-#include <check.h>
+#include "suite.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,9 +147,5 @@ int main(int argc, char **argv)
     tcase_add_loop_test(c, kernel, 0, hx_sample_count(op->check));
     tcase_add_test(c, random_cases);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_made(s, CK_NORMAL);
 }

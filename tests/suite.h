@@ -4,6 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Runs a suite; mode: CK_NORMAL, or CK_ENV where the caller's environment says what to print.
+// Returns the exit status.
+static inline int run_made(Suite *s, enum print_output mode)
+{
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, mode);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
+
 // before/after run around every test; either may be NULL. Returns the exit status.
 static inline int run_suite(const char *name, void (*before)(void), void (*after)(void),
                             const TTest *const *tests, int n)
@@ -16,9 +27,5 @@ static inline int run_suite(const char *name, void (*before)(void), void (*after
         tcase_add_test(tc, tests[i]);
     Suite *s = suite_create(name);
     suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_made(s, CK_NORMAL);
 }

@@ -1,6 +1,6 @@
 // test_api.c - the public library as its users see it: only htxvk.h, linked with the shared object.
 #include "../src/htxvk.h"
-#include <check.h>
+#include "suite.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,9 +124,5 @@ int main(void)
     tcase_add_test(c, text);
     tcase_add_test(c, mistakes);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_made(s, CK_ENV);
 }

@@ -205,9 +205,5 @@ int main(void)
     tcase_add_loop_test(c, host, 0, HX_COUNT(cases));
     tcase_add_loop_test(c, vulkan, 0, HX_COUNT(cases));
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_made(s, CK_NORMAL);
 }

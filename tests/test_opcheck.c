@@ -1,8 +1,8 @@
 // test_opcheck.c - that the checks of operators cannot be fooled: operators whose host function is
 // right pass, and each way to break one is noticed within a few random cases.
 #include "spirv_mutants.h"
+#include "suite.h"
 #include "src/core/opcheck.h"
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -347,11 +347,8 @@ int main(void)
     tcase_add_test(c, shrunk_and_repeated);
     tcase_add_loop_test(c, broken_shaders_fail, 0, HX_COUNT(shader_ops));
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
+    int failed = run_made(s, CK_NORMAL);
     hx_lab_free(&lab);
     hx_dev_close(&dev);
-    return failed != 0;
+    return failed;
 }
