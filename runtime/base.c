@@ -70,7 +70,8 @@ static bool is_word(span s, const char *word)
 }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// A non-negative integer of up to 1536 bits, lowest limb first: enough for any double times 10^n.
+// A non-negative integer of up to 1536 bits, lowest limb first: a mantissa of 64 bits times 10^364 (1210 bits)
+// or times 2^1075 is the largest that is asked for.
 typedef struct big { int n; uint32_t limb[48]; } big;
 
 static void big_scale(big *b, uint32_t by)
@@ -81,7 +82,7 @@ static void big_scale(big *b, uint32_t by)
         b->limb[i] = (uint32_t)carry;
         carry >>= 32;
     }
-    if (carry && b->n < HX_COUNT(b->limb))
+    if (carry)
         b->limb[b->n++] = (uint32_t)carry;
 }
 
@@ -96,16 +97,13 @@ static big big_of(uint64_t m, int e, int q)
     }
     for (; q > 0; q -= q < 31 ? q : 31)
         big_scale(&b, 1u << (q < 31 ? q : 31));
-    while (b.n && !b.limb[b.n - 1])
-        b.n--;
     return b;
 }
 
 static int big_compare(const big *a, const big *b)
 {
-    if (a->n != b->n)
-        return a->n < b->n ? -1 : 1;
-    for (int i = a->n - 1; i >= 0; i--)
+    // limbs that are not in use are 0
+    for (int i = HX_COUNT(a->limb) - 1; i >= 0; i--)
         if (a->limb[i] != b->limb[i])
             return a->limb[i] < b->limb[i] ? -1 : 1;
     return 0;
@@ -139,10 +137,15 @@ static double nearest_double(uint64_t m, int64_t e)
     uint64_t bits;
     memcpy(&bits, &guess, sizeof bits);
     bits = bits < infinity ? bits : infinity - 1;
-    for (int c; bits < infinity && ((c = compare_middle(m, (int)e, bits)) > 0 || (!c && bits & 1));)
+    while (bits < infinity && compare_middle(m, (int)e, bits) > 0)
         bits++;
-    for (int c; bits && ((c = compare_middle(m, (int)e, bits - 1)) < 0 || (!c && bits & 1));)
+    while (bits && compare_middle(m, (int)e, bits - 1) < 0)
         bits--;
+    // half way between two: the even one
+    if (bits < infinity && !compare_middle(m, (int)e, bits))
+        bits += bits & 1;
+    else if (bits && !compare_middle(m, (int)e, bits - 1))
+        bits -= bits & 1;
     memcpy(&guess, &bits, sizeof bits);
     return guess;
 }

@@ -24,6 +24,13 @@ static hx_result open_failed(const char *path)
     return hx_fail(input ? HX_E_INPUT : HX_E_IO, "cannot open '%s': %s [E-FILE]", path, why);
 }
 
+static hx_result look(int fd, const char *path, struct stat *out)
+{
+    if (fstat(fd, out))
+        return hx_fail(HX_E_IO, "cannot look at '%s': %s [E-IO]", path, strerror(errno));
+    return HX_OK;
+}
+
 hx_result hx_file_open(const char *path, unsigned flags, int *fd, int64_t *size)
 {
     // without O_NONBLOCK a named pipe would wait for its writer
@@ -31,11 +38,14 @@ hx_result hx_file_open(const char *path, unsigned flags, int *fd, int64_t *size)
     if (*fd < 0)
         return open_failed(path);
     struct stat st;
-    if (fstat(*fd, &st) || !S_ISREG(st.st_mode)) {
-        const char *what = S_ISDIR(st.st_mode) ? "it is a directory" : "it is not a regular file";
+    hx_result r = look(*fd, path, &st);
+    if (!r && !S_ISREG(st.st_mode))
+        r = hx_fail(HX_E_INPUT, "cannot read '%s': %s [E-FILE]", path, S_ISDIR(st.st_mode)
+                    ? "it is a directory" : "it is not a regular file");
+    if (r) {
         close(*fd);
         *fd = -1;
-        return hx_fail(HX_E_INPUT, "cannot read '%s': %s [E-FILE]", path, what);
+        return r;
     }
     *size = st.st_size;
     return HX_OK;
@@ -64,7 +74,7 @@ hx_result hx_file_pread(int fd, const char *path, void *out, int64_t n, int64_t 
 static hx_result read_open(int fd, const char *path, int64_t max, hx_blob *out)
 {
     struct stat a, b;
-    fstat(fd, &a);
+    HX_TRY(look(fd, path, &a));
     if (a.st_size > max)
         return hx_fail(HX_E_INPUT, "'%s' has %lld bytes, at most %lld are read [E-FILE-SIZE]", path,
                        (long long)a.st_size, (long long)max);
@@ -74,7 +84,7 @@ static hx_result read_open(int fd, const char *path, int64_t max, hx_blob *out)
     out->size = a.st_size;
     out->data[out->size] = 0;
     HX_TRY(hx_file_pread(fd, path, out->data, out->size, 0));
-    fstat(fd, &b);
+    HX_TRY(look(fd, path, &b));
     if (a.st_size != b.st_size || a.st_mtim.tv_sec != b.st_mtim.tv_sec ||
         a.st_mtim.tv_nsec != b.st_mtim.tv_nsec)
         return hx_fail(HX_E_INPUT, "'%s' changed while being read; try again [E-FILE]", path);

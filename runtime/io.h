@@ -16,6 +16,7 @@ static inline int io_error(const char *what)
     static const struct { const char *name; int value; } known[] = {
         { "EIO", EIO }, { "ENOSPC", ENOSPC }, { "EDQUOT", EDQUOT }, { "EROFS", EROFS },
         { "EMFILE", EMFILE }, { "EINTR", EINTR }, { "EACCES", EACCES }, { "EFBIG", EFBIG },
+        { "EINVAL", EINVAL }, { "ENOSYS", ENOSYS }, { "EOPNOTSUPP", EOPNOTSUPP },
     };
     if (!strcmp(what, "KILL"))             // as if the process had been killed just before the call
         raise(SIGKILL);

@@ -95,7 +95,9 @@ static hx_result prepare(hx_cli *c)
     hx_bpe *bpe = NULL;
     int64_t tokens = 0;
     for (int i = 1; i < c->n_args; i++) {
-        if (hx_set_is(c->args[i]))
+        bool is;
+        HX_TRY(hx_set_is(c->args[i], &is));
+        if (is)
             return hx_fail(HX_E_USAGE, "%s is prepared already [E-USAGE]", c->args[i]);
         in.v[in.n++] = c->args[i];
     }
@@ -291,7 +293,8 @@ static hx_result info(hx_cli *c)
         in.v[in.n++] = c->args[i];
     if (!in.n)
         return hx_fail(HX_E_USAGE, "data info needs a file, a directory or a set [E-USAGE]");
-    bool set = hx_set_is(in.v[0]);
+    bool set;
+    HX_TRY(hx_set_is(in.v[0], &set));
     if (set)
         HX_TRY(hx_set_facts_read(c->arena, in.v[0], &f));
     HX_TRY(hx_text_read(&in, 0, &t));

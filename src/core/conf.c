@@ -274,8 +274,10 @@ static hx_result set_value(hx_arena *arena, hx_conf *to, const char *value)
 {
     hx_conf *v = NULL;
     if (value[0] && strchr("[{\"'", value[0])) {
-        if (hx_conf_parse(arena, to->file, value, (int64_t)strlen(value), &v))
-            return hx_fail(HX_E_USAGE, "--set %s: the value is not YAML [E-SET]", to->file);
+        hx_result r = hx_conf_parse(arena, to->file, value, (int64_t)strlen(value), &v);
+        if (r)
+            return r == HX_E_NOMEM ? r
+                 : hx_fail(HX_E_USAGE, "--set %s: the value is not YAML [E-SET]", to->file);
         to->kind = v->kind;
         to->text = v->text;
         to->quoted = v->quoted;
@@ -323,12 +325,12 @@ hx_result hx_conf_set(hx_arena *arena, hx_conf *root, const char *assignment)
 {
     const char *eq = strchr(assignment, '=');
     const char *shown = hx_printable(arena, assignment);
-    char *key = hx_strdup(arena, assignment), *value = eq ? hx_strdup(arena, eq + 1) : NULL;
-    if (!eq || eq == assignment)
-        return hx_fail(HX_E_USAGE, "--set %s: write key=value, as in --set train.steps=100 [E-SET]",
-                       shown ? shown : "");
+    char *key = hx_strdup(arena, assignment), *value = hx_strdup(arena, eq ? eq + 1 : "");
     if (!shown || !key || !value)
         return HX_E_NOMEM;
+    if (!eq || eq == assignment)
+        return hx_fail(HX_E_USAGE, "--set %s: write key=value, as in --set train.steps=100 [E-SET]",
+                       shown);
     key[eq - assignment] = 0;
     hx_conf *at = root;
     for (char *dot; at; key = dot + 1) {
@@ -492,7 +494,9 @@ static hx_result fill(hx_arena *arena, const hx_conf *map, const char *path, con
         // a map may lead to dotted names
         const char *deeper = hx_sprintf(arena, "%s.", name);
         bool leads = false;
-        for (const hx_field *g = f; deeper && g->name; g++)
+        if (!deeper)
+            return HX_E_NOMEM;
+        for (const hx_field *g = f; g->name; g++)
             leads |= !strncmp(g->name, deeper, strlen(deeper));
         if (c->kind != HX_NODE_MAP || !leads)
             return unknown(arena, c, path, name, f, skip);

@@ -190,9 +190,12 @@ static hx_result add_merge(reader *r, const json_t *v, int32_t rank)
     hx_bpe *b = r->b;
     const char *a, *c;
     size_t na = 0, nc = 0;
-    merge m = { .rank = rank, .left = -1 };
-    uint8_t *room = split_merge(v, &a, &na, &c, &nc) ? malloc(na + nc + 1) : NULL;
-    if (room) {
+    merge m = { .rank = rank, .left = -1, .right = -1, .id = -1 };
+    bool two = split_merge(v, &a, &na, &c, &nc);
+    uint8_t *room = malloc(na + nc + 1);
+    if (!room)
+        return hx_fail(HX_E_NOMEM, "no memory for a merge of '%s' [E-NOMEM]", r->path);
+    if (two) {
         m.left = find_word(r, a, na, room);
         m.right = find_word(r, c, nc, room);
     }
@@ -203,7 +206,7 @@ static hx_result add_merge(reader *r, const json_t *v, int32_t rank)
         m.id = hx_bpe_find(b, room, nl + nr);
     }
     free(room);
-    if (m.left < 0 || m.right < 0 || m.id < 0)
+    if (m.id < 0)
         return hx_fail(HX_E_INPUT,
                        "'%s': merge %d is not of two words that make a third [E-BPE-MERGE]",
                        r->path, rank);

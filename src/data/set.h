@@ -19,7 +19,8 @@ typedef struct hx_set_facts {
     const char *tokenizer;                 // path of its tokenizer.json; NULL: tokens are bytes
     const char *made;                      // JSON object: how it was made
 } hx_set_facts;
-bool      hx_set_is(const char *dir);      // has a MANIFEST.json of this kind
+// Whether it has a MANIFEST.json of this kind; HX_E_NOMEM when that could not be found out.
+hx_result hx_set_is(const char *dir, bool *is);
 // Texts live in `arena`. HX_E_INPUT: the manifest is broken or of another version.
 hx_result hx_set_facts_read(hx_arena *arena, const char *dir, hx_set_facts *out);
 // Sets of one tokenizer, one after the other; sizes, hashes and every id are checked. Texts with

@@ -18,16 +18,21 @@ static hx_result bad(const char *dir, const char *what)
     return hx_fail(HX_E_INPUT, "'%s/MANIFEST.json': %s [E-SET-MANIFEST]", dir, what);
 }
 
-static json_t *load(hx_arena *a, const char *dir)
+// *out is NULL where there is none that can be read.
+static hx_result load(hx_arena *a, const char *dir, json_t **out)
 {
     const char *path = hx_path_join(a, dir, "MANIFEST.json");
     hx_blob b;
-    if (!path || !hx_file_exists(path) || hx_file_read(path, MAX_JSON, HX_FILE_NOFOLLOW, &b))
-        return NULL;
+    *out = NULL;
+    if (!path)
+        return HX_E_NOMEM;
+    if (!hx_file_exists(path))
+        return HX_OK;
+    HX_TRY(hx_file_read(path, MAX_JSON, HX_FILE_NOFOLLOW, &b));
     json_error_t e;
-    json_t *o = json_loadb((const char *)b.data, (size_t)b.size, JSON_REJECT_DUPLICATES, &e);
+    *out = json_loadb((const char *)b.data, (size_t)b.size, JSON_REJECT_DUPLICATES, &e);
     hx_blob_free(&b);
-    return o;
+    return HX_OK;
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -36,14 +41,15 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
-bool hx_set_is(const char *dir)
+hx_result hx_set_is(const char *dir, bool *is)
 {
     hx_arena *a = hx_arena_new();
-    json_t *o = a ? load(a, dir) : NULL;
-    bool is = !strcmp(text_of(o, "format"), "htxvk-set");
+    json_t *o = NULL;
+    hx_result r = a ? load(a, dir, &o) : HX_E_NOMEM;
+    *is = !strcmp(text_of(o, "format"), "htxvk-set");
     json_decref(o);
     hx_arena_free(&a);
-    return is;
+    return r == HX_E_NOMEM ? r : HX_OK;
 }
 
 static hx_result number(const char *dir, const json_t *o, const char *key, int64_t lo, int64_t hi,
@@ -87,13 +93,14 @@ static hx_result read_facts(hx_arena *a, const char *dir, const json_t *o, hx_se
     char *made = json_dumps(json_object_get(o, "made"), JSON_COMPACT);
     f->made = hx_strdup(a, made ? made : "{}");
     free(made);
-    return f->made && (f->tokenizer || !strcmp(tok, "bytes")) ? HX_OK : HX_E_NOMEM;
+    bool none = !strcmp(tok, "bytes");
+    return f->made && (f->tokenizer || none) ? HX_OK : HX_E_NOMEM;
 }
 
 static hx_result load_facts(hx_arena *a, const char *dir, hx_set_facts *f, json_t **o)
 {
     *f = (hx_set_facts){ 0 };
-    *o = load(a, dir);
+    HX_TRY(load(a, dir, o));
     hx_result r = json_is_object(*o) ? read_facts(a, dir, *o, f)
                                      : bad(dir, "it is not there or not a JSON map");
     if (r) {

@@ -205,10 +205,14 @@ static hx_result add_dir(hx_text *t, const char *path, int depth)
         return hx_fail(HX_E_INPUT, "'%s': directories nest deeper than %d [E-TEXT-DEPTH]", path,
                        MAX_DEPTH);
     for (int i = 0; i < names.n; i++) {
-        const char *p = names.v[i][0] == '.' ? NULL : hx_path_join(t->arena, path, names.v[i]);
+        if (names.v[i][0] == '.')
+            continue;
+        const char *p = hx_path_join(t->arena, path, names.v[i]);
         struct stat st;
+        if (!p)
+            return HX_E_NOMEM;
         // links are left out: they could lead round in circles or outside
-        if (!p || lstat(p, &st))
+        if (lstat(p, &st))
             continue;
         if (S_ISDIR(st.st_mode))
             HX_TRY(add_dir(t, p, depth + 1));
@@ -255,8 +259,11 @@ hx_result hx_text_read(const hx_strs *paths, int64_t limit, hx_text **out)
     int sets = 0;
     *out = NULL;
     limit = limit ? limit : (int64_t)HX_TEXT_LIMIT_GIB << 30;
-    for (int i = 0; i < paths->n; i++)
-        sets += hx_set_is(paths->v[i]);
+    for (int i = 0; i < paths->n; i++) {
+        bool is;
+        HX_TRY(hx_set_is(paths->v[i], &is));
+        sets += is;
+    }
     if (sets && sets < paths->n)
         return hx_fail(
             HX_E_INPUT,

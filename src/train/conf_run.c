@@ -216,7 +216,10 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
     if (c->train.init[0] && !(c->train.init = hx_path_join(arena, dir, c->train.init)))
         return HX_E_NOMEM;
     // what is planned depends on it; a set that is not there is found missing when it is read
-    if (c->data.train.n && hx_set_is(c->data.train.v[0])) {
+    bool is = false;
+    if (c->data.train.n)
+        HX_TRY(hx_set_is(c->data.train.v[0], &is));
+    if (is) {
         hx_set_facts f;
         HX_TRY(hx_set_facts_read(arena, c->data.train.v[0], &f));
         c->data.masked = f.masked;

@@ -109,7 +109,9 @@ hx_result hx_curriculum_sets(hx_arena *arena, hx_run_conf *c)
     bool differ = false;
     for (int i = 0; i < sets->n && c->train.curriculum.n; i++) {
         hx_set_facts f = { 0 };
-        if (!hx_set_is(sets->v[i]))
+        bool is;
+        HX_TRY(hx_set_is(sets->v[i], &is));
+        if (!is)
             return HX_OK;                  // text is cut as needed
         HX_TRY(hx_set_facts_read(arena, sets->v[i], &f));
         first = i ? first : f.document_tokens;

@@ -40,8 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     hx_text *t = NULL;
     hx_set_facts facts;
     hx_arena *a = hx_arena_new();
-    bool is = hx_set_is(dir);
-    if (!hx_set_facts_read(a, dir, &facts) && !is)
+    bool is = false;
+    if (hx_set_is(dir, &is) || (!hx_set_facts_read(a, dir, &facts) && !is))
         abort();
     if (!hx_set_read(&(hx_strs){ 2, { dir, dir } }, LIMIT, &t))
         walk(t);
