@@ -1,11 +1,10 @@
+#include "layout.h"
 #include "places.h"
 #include "plan.h"
 #include "param.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { UNIT = 256 };                       // bytes: placement granularity, fits any binding offset
 
 // One argument's stretch of memory, in elements of its object: a storage of HX_TEMP (storages
 // that share memory count as one), or a whole place.
@@ -120,7 +119,7 @@ static const hx_row *choose_row(const hx_dev_caps *c, const hx_node *n, int forc
 static bool in_eights(const hx_value *v, bool strided)
 {
     return !v->is_int && !((v->off | v->ld | columns(v)) % HX_HALF_EIGHT) &&
-        (strided || v->off * 2 % UNIT == 0);
+        (strided || v->off * 2 % HX_UNIT == 0);
 }
 
 // A value of HX_TEMP that all who read it round, and that all who touch it can take in 16 bits, is
@@ -286,92 +285,10 @@ static void find_level(work *w, int node)
 
 // ---- placing -----------------------------------------------------------------------------
 
-typedef struct { int storage, first, last; int64_t bytes, at; } item;
-
-static int by_size(const void *a, const void *b)
-{
-    const item *x = a, *y = b;
-    if (x->bytes != y->bytes)
-        return x->bytes < y->bytes ? 1 : -1;
-    return x->first != y->first ? x->first - y->first : x->storage - y->storage;
-}
-
-static int by_area(const void *a, const void *b)
-{
-    const item *x = a, *y = b;
-    double p = (double)x->bytes * (x->last - x->first + 1), q = (double)y->bytes * (y->last - y->first + 1);
-    return p != q ? (p < q ? 1 : -1) : by_size(a, b);
-}
-
-static int by_life(const void *a, const void *b)
-{
-    const item *x = a, *y = b;
-    int p = x->last - x->first, q = y->last - y->first;
-    return p != q ? q - p : by_size(a, b);
-}
-
-static int by_start(const void *a, const void *b)
-{
-    const item *x = a, *y = b;
-    return x->first != y->first ? x->first - y->first : by_size(a, b);
-}
-
-// lowest offset where the item fits beside those alive at the same time
-static int64_t lowest(const item *placed, int n, const item *it, int64_t block)
-{
-    int64_t at = 0;
-    for (int i = 0; i < n; i++) {          // placed[] is sorted by offset
-        const item *o = &placed[i];
-        if (o->last < it->first || it->last < o->first)
-            continue;
-        if (at / block != (at + it->bytes - 1) / block)
-            at = hx_align(at, block);
-        if (at + it->bytes <= o->at)
-            break;
-        at = hx_max(at, o->at + o->bytes);
-    }
-    return at / block != (at + it->bytes - 1) / block ? hx_align(at, block) : at;
-}
-
-// placed[] begins with `fixed` items that are where they are.
-static int64_t place_in_order(item *list, int n, item *placed, int fixed, int64_t block)
-{
-    int64_t top = 0;
-    for (int i = 0; i < fixed; i++)
-        top = hx_max(top, placed[i].at + placed[i].bytes);
-    for (int i = 0; i < n; i++) {
-        list[i].at = lowest(placed, fixed + i, &list[i], block);
-        top = hx_max(top, list[i].at + list[i].bytes);
-        int k = fixed + i;
-        for (; k > 0 && placed[k - 1].at > list[i].at; k--)
-            placed[k] = placed[k - 1];
-        placed[k] = list[i];
-    }
-    return top;
-}
-
-static void count_lives(const item *list, int n, int64_t *delta)
-{
-    for (int i = 0; i < n; i++) {
-        delta[list[i].first] += list[i].bytes;
-        delta[list[i].last + 1] -= list[i].bytes;
-    }
-}
-
-static int64_t liveness_bound(const work *w, const item *list, int n, const item *fixed, int n_fixed)
-{
-    int64_t *delta = hx_new(w->p->arena, int64_t, w->p->n_level + 2), sum = 0, most = 0;
-    count_lives(list, n, delta);
-    count_lives(fixed, n_fixed, delta);
-    for (int l = 0; l <= w->p->n_level; l++)
-        most = hx_max(most, sum += delta[l]);
-    return most;
-}
-
 static int by_place(const void *a, const void *b)
 {
-    const item *x = a, *y = b;
-    return x->at != y->at ? (x->at > y->at) - (x->at < y->at) : x->storage - y->storage;
+    const hx_item *x = a, *y = b;
+    return x->at != y->at ? (x->at > y->at) - (x->at < y->at) : x->id - y->id;
 }
 
 // Fills for each gradient whether the first that happens to it is that it is written; NULL: no memory.
@@ -395,7 +312,7 @@ static const bool *begin_written(const work *w)
 // Gradients at the beginning of HX_TEMP are alive from when they are written to the end. Where one
 // is not written by this tape, or there are gaps, which stay zero, they lie in memory of their own;
 // one that writes none only leaves them alone. The number of items, -1 for memory of their own.
-static int fix_gradients(const work *w, const bool *written, item *fixed)
+static int fix_gradients(const work *w, const bool *written, hx_item *fixed)
 {
     const hx_tape *t = w->t;
     int n = 0, last = w->p->n_level;
@@ -404,10 +321,10 @@ static int fix_gradients(const work *w, const bool *written, item *fixed)
     for (int s = 0; s < t->n_storage; s++)
         if (t->storage[s].place == HX_GRAD && w->first[s] >= 0) {
             writes |= written[s];
-            fixed[n++] = (item){ s, written[s] ? w->first[s] : -1, last, t->storage[s].elems * 4, t->storage[s].at };
+            fixed[n++] = (hx_item){ s, written[s] ? w->first[s] : -1, last, t->storage[s].elems * 4, t->storage[s].at };
         }
     if (!writes) {
-        fixed[0] = (item){ -1, 0, last, t->grads_within, 0 };
+        fixed[0] = (hx_item){ -1, 0, last, t->grads_within, 0 };
         return 1;
     }
     qsort(fixed, (size_t)n, sizeof *fixed, by_place);
@@ -421,10 +338,11 @@ static hx_result assign_memory(work *w)
 {
     hx_plan *p = w->p;
     int n = 0;
-    item *list = hx_new(p->arena, item, w->t->n_storage + 1), *best = hx_new(p->arena, item, w->t->n_storage + 1);
-    item *placed = hx_new(p->arena, item, w->t->n_storage + 2), *fixed = hx_new(p->arena, item, w->t->n_storage + 2);
+    hx_item *list = hx_new(p->arena, hx_item, w->t->n_storage + 1), *best = hx_new(p->arena, hx_item, w->t->n_storage + 1);
+    hx_item *placed = hx_new(p->arena, hx_item, w->t->n_storage + 2), *fixed = hx_new(p->arena, hx_item, w->t->n_storage + 2);
+    int64_t *delta = hx_new(p->arena, int64_t, p->n_level + 2);
     const bool *written = w->t->grads_within > 0 ? begin_written(w) : NULL;
-    if (!list || !best || !placed || !fixed || (w->t->grads_within > 0 && !written))
+    if (!delta || !list || !best || !placed || !fixed || (w->t->grads_within > 0 && !written))
         return HX_E_NOMEM;
     int n_fixed = written ? fix_gradients(w, written, fixed) : -1;
     p->grads_within = n_fixed >= 0;
@@ -433,26 +351,16 @@ static hx_result assign_memory(work *w)
         p->place[s] = -1;
         if (!is_temp(w, s) || w->rep[s] != s || w->first[s] < 0)
             continue;
-        list[n++] = (item){ s, w->first[s], w->last[s], hx_align(w->t->storage[s].elems * size_of(p, s), UNIT), 0 };
+        list[n++] = (hx_item){ s, w->first[s], w->last[s], hx_align(w->t->storage[s].elems * size_of(p, s), HX_UNIT), 0 };
         if (list[n - 1].bytes > p->block_bytes)
             return hx_fail(HX_E_NOMEM, "a tensor of %lld bytes does not fit a buffer of this device, which "
                 "holds at most %lld; make the batch or the sequence smaller [E-SIZE]",
                 (long long)list[n - 1].bytes, (long long)p->block_bytes);
     }
-    p->bound_bytes = liveness_bound(w, list, n, fixed, n_fixed);
-    p->temp_bytes = INT64_MAX;
-    int (*const orders[])(const void *, const void *) = { by_size, by_area, by_life, by_start };
-    for (int o = 0; o < HX_COUNT(orders) && p->temp_bytes > p->bound_bytes; o++) {
-        qsort(list, (size_t)n, sizeof *list, orders[o]);
-        memcpy(placed, fixed, (size_t)n_fixed * sizeof *fixed);
-        int64_t top = place_in_order(list, n, placed, n_fixed, p->block_bytes);
-        if (top < p->temp_bytes) {
-            p->temp_bytes = top;
-            memcpy(best, list, (size_t)n * sizeof *list);
-        }
-    }
+    p->bound_bytes = hx_layout_bound(list, n, fixed, n_fixed, p->n_level, delta);
+    p->temp_bytes = hx_layout(list, n, fixed, n_fixed, p->block_bytes, p->bound_bytes, placed, best);
     for (int i = 0; i < n; i++)
-        p->place[best[i].storage] = best[i].at;
+        p->place[list[i].id] = list[i].at;
     for (int s = 0; s < w->t->n_storage; s++)
         p->place[s] = is_temp(w, s) ? p->place[w->rep[s]] : w->t->storage[s].at;
     return HX_OK;
@@ -526,7 +434,7 @@ static void host_call(const hx_host_args *h)
 // Where a binding starts within its storage: the last place before the value that can be bound.
 static int64_t bind_base(const hx_plan *p, const hx_value *v)
 {
-    int unit = UNIT / size_of(p, v->storage);
+    int unit = HX_UNIT / size_of(p, v->storage);
     return v->off / unit * unit;
 }
 
@@ -701,14 +609,6 @@ static hx_result plan(work *w)
     return make_steps(w);
 }
 
-// Bytes of one block: a multiple of HX_PARAM_BLOCK where buffers can be that long, so that no
-// parameter lies across two blocks.
-static int64_t block_limit(const hx_dev *d)
-{
-    int64_t most = hx_dev_get_caps(d)->max_buffer, unit = most >= HX_PARAM_BLOCK ? HX_PARAM_BLOCK : UNIT;
-    return (most > 0 ? most : INT64_MAX / 4) / unit * unit;
-}
-
 // Rows may ask where a device keeps the elements of its matrices.
 static hx_result know_places(hx_dev *d)
 {
@@ -727,7 +627,7 @@ hx_result hx_plan_new(const hx_tape *t, hx_dev *dev, hx_plan **out)
         hx_arena_free(&a);
         return hx_fail(HX_E_NOMEM, "no memory for a plan [E-NOMEM]");
     }
-    *p = (hx_plan){ .tape = t, .arena = a, .dev = dev, .block_bytes = block_limit(dev) };
+    *p = (hx_plan){ .tape = t, .arena = a, .dev = dev, .block_bytes = hx_block_limit(dev) };
     work w = { .t = t, .p = p };
     hx_result r = know_places(dev);
     r = r ? r : plan(&w);
@@ -744,64 +644,6 @@ void hx_plan_free(hx_plan **p)
     hx_arena *a = (*p)->arena;
     *p = NULL;
     hx_arena_free(&a);
-}
-
-// ---- memory ------------------------------------------------------------------------------
-
-hx_result hx_memory_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name, hx_memory *out)
-{
-    int64_t block = block_limit(d);
-    *out = (hx_memory){ .bytes = bytes, .block_bytes = block, .n_block = (int)hx_ceil_div(bytes, block) };
-    if (!(out->block = calloc((size_t)out->n_block + 1, sizeof *out->block)))
-        return hx_fail(HX_E_NOMEM, "no memory for %s [E-NOMEM]", name);
-    for (int i = 0; i < out->n_block; i++) {
-        hx_result r = hx_buf_new(d, hx_min(block, hx_align(bytes, UNIT) - i * block), kind, name, &out->block[i]);
-        if (r) {
-            hx_memory_free(out);
-            return r;
-        }
-    }
-    return HX_OK;
-}
-
-void hx_memory_free(hx_memory *m)
-{
-    for (int i = 0; m->block && i < m->n_block; i++)
-        hx_buf_free(&m->block[i]);
-    free(m->block);
-    *m = (hx_memory){0};
-}
-
-static hx_result move(hx_memory *m, int64_t at, char *host, int64_t bytes, bool write)
-{
-    while (bytes > 0) {
-        int64_t b = at / m->block_bytes, off = at % m->block_bytes, n = hx_min(bytes, m->block_bytes - off);
-        if (b >= m->n_block)
-            return hx_fail(HX_E_INTERNAL, "byte %lld lies past an arena of %lld [E-RANGE]", (long long)at, (long long)m->bytes);
-        HX_TRY(write ? hx_buf_write(m->block[b], off, host, n) : hx_buf_read(m->block[b], off, host, n));
-        at += n;
-        host += n;
-        bytes -= n;
-    }
-    return HX_OK;
-}
-
-hx_result hx_memory_write(hx_memory *m, int64_t at, const void *src, int64_t bytes)
-{
-    return move(m, at, (char *)src, bytes, true);
-}
-
-hx_result hx_memory_read(hx_memory *m, int64_t at, void *dst, int64_t bytes)
-{
-    return move(m, at, dst, bytes, false);
-}
-
-hx_result hx_memory_zero(hx_memory *m)
-{
-    static const char zeros[1 << 16];
-    for (int64_t at = 0; at < m->bytes; at += (int64_t)sizeof zeros)
-        HX_TRY(hx_memory_write(m, at, zeros, hx_min((int64_t)sizeof zeros, m->bytes - at)));
-    return HX_OK;
 }
 
 hx_result hx_plan_upload(const hx_plan *p, hx_memory *consts)

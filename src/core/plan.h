@@ -1,6 +1,7 @@
 // plan.h - a tape turned into levels of dispatches with memory assigned; runs on any device.
 #pragma once
 #include "../../runtime/dev.h"
+#include "memory.h"
 #include "tape.h"
 
 typedef struct hx_step {
@@ -41,14 +42,8 @@ typedef struct hx_plan {
 hx_result hx_plan_new(const hx_tape *t, hx_dev *dev, hx_plan **out);
 void      hx_plan_free(hx_plan **p);
 
-// The memory behind each place: blocks of plan->block_bytes, the last one smaller.
-typedef struct hx_memory { hx_buf **block; int n_block; int64_t bytes, block_bytes; } hx_memory;
-hx_result hx_memory_new(hx_dev *d, int64_t bytes, hx_buf_kind kind, const char *name, hx_memory *out);
-void      hx_memory_free(hx_memory *m);
-hx_result hx_memory_write(hx_memory *m, int64_t at, const void *src, int64_t bytes);
-hx_result hx_memory_read(hx_memory *m, int64_t at, void *dst, int64_t bytes);
-hx_result hx_memory_zero(hx_memory *m);      // all of it, through the host
-hx_result hx_plan_upload(const hx_plan *p, hx_memory *consts);      // writes the HX_CONST arena
+// Writes the HX_CONST arena.
+hx_result hx_plan_upload(const hx_plan *p, hx_memory *consts);
 
 // Appends the plan to a program that is being recorded. mem[place] for every place in use;
 // shift[place] bytes are added to offsets there (a slot of the input arena, say).
