@@ -1,6 +1,6 @@
 #version 460
 // dx = unshifted r (h - mean h - n mean(h n)) + c,  h = dy g,  n = (s-m) r,
-// p, q = sums of dy n, dy over 16 rows
+// p, q = sums of dy n, dy over 16 rows, twin = dx
 // A workgroup does 16 rows: first LANES = 16 invocations a row find the means, then every
 // invocation goes down its own columns.
 #extension GL_GOOGLE_include_directive : require
@@ -11,7 +11,7 @@ layout(push_constant) uniform push {
     uint B, T, D; int shift; uint dy_o, dy_s, x_o, x_s, c_o, c_s, dx_o, dx_s, opts;
 };
 IN(0, dy);  IN(1, x);  IN(2, g);  IN(3, m);  IN(4, r);  IN(5, c);
-OUT(6, dx);  OUT(7, p);  OUT(8, q);
+OUT(6, dx);  OUT(7, p);  OUT(8, q);  OUT(9, twin);
 #include "shifted.glsl"
 shared vec4 stats[16];                     // m, r, mean h, mean(h n) of each row
 
@@ -53,7 +53,10 @@ void main()
                 precise float h = v[i] * gj;
                 float n = (sj[i] - st.x) * st.y, ds = st.y * (h - st.z - n * st.w);
                 if (u + i < bottom) {
-                    dx[dx_o + from[i] * dx_s + j] = (there[i] ? ds : 0) + cj[i];
+                    float d = (there[i] ? ds : 0) + cj[i];
+                    dx[dx_o + from[i] * dx_s + j] = d;
+                    if (HAS(9))
+                        twin[from[i] * D + j] = d;
                     dg += v[i] * n;
                     db += v[i];
                 }

@@ -1,6 +1,6 @@
 #version 460
 // dx = unshifted r (h - mean h - n mean(h n)) + c,  h = dy g,  n = (s-m) r,
-// p, q = sums of dy n, dy over 16 rows; dy in 16 bits
+// p, q = sums of dy n, dy over 16 rows, twin = dx; dy in 16 bits
 // A workgroup does 16 rows: first LANES = 16 invocations a row find the means, then every
 // invocation goes down two columns of its own.
 #extension GL_GOOGLE_include_directive : require
@@ -14,7 +14,7 @@ layout(push_constant) uniform push {
 #include "half.glsl"
 #include "shifted2.glsl"
 IN_WORDS(0, dy);  IN2(1, x);  IN2(2, g);  IN(3, m);  IN(4, r);  IN2(5, c);
-OUT2(6, dx);  OUT2(7, p);  OUT2(8, q);
+OUT2(6, dx);  OUT2(7, p);  OUT2(8, q);  OUT_WORDS(9, twin);
 #include "shifted2_at.glsl"
 shared vec4 stats[16];                     // m, r, mean h, mean(h n) of each row
 
@@ -56,7 +56,10 @@ void main()
                 vec4 st = stats[(u + i) % 16];
                 vec2 n = (sj[i] - st.x) * st.y, ds = st.y * (v[i] * gj - st.z - n * st.w);
                 if (u + i < bottom) {
-                    SET2(dx, dx_o + from[i] * dx_s + j, (there[i] ? ds : vec2(0)) + cj[i])
+                    vec2 d = (there[i] ? ds : vec2(0)) + cj[i];
+                    SET2(dx, dx_o + from[i] * dx_s + j, d)
+                    if (HAS(9))
+                        STORE2(9, twin, from[i] * D + j, d)
                     dg += v[i] * n;
                     db += v[i];
                 }

@@ -1,5 +1,5 @@
 #version 460
-// dx = unshifted r (dy g - s r mean(dy g s r)) + c,  p = sum of dy s r over 16 rows
+// dx = unshifted r (dy g - s r mean(dy g s r)) + c,  p = sum of dy s r over 16 rows,  twin = dx
 // A workgroup does 16 rows: first LANES = 16 invocations a row find the means, then every
 // invocation goes down its own columns.
 #extension GL_GOOGLE_include_directive : require
@@ -8,7 +8,7 @@
 layout(push_constant) uniform push {
     uint B, T, D; int shift; uint dy_o, dy_s, x_o, x_s, c_o, c_s, dx_o, dx_s, opts;
 };
-IN(0, dy);  IN(1, x);  IN(2, g);  IN(3, r);  IN(4, c);  OUT(5, dx);  OUT(6, p);
+IN(0, dy);  IN(1, x);  IN(2, g);  IN(3, r);  IN(4, c);  OUT(5, dx);  OUT(6, p);  OUT(7, twin);
 #include "shifted.glsl"
 shared float scale[16], slope[16];         // r and r r mean(dy g s) of each row
 
@@ -49,7 +49,10 @@ void main()
             [[unroll]] for (uint i = 0; i < 4; i++) {
                 float k = scale[(q + i) % 16], ds = k * (v[i] * gj - sj[i] * slope[(q + i) % 16]);
                 if (q + i < bottom) {
-                    dx[dx_o + from[i] * dx_s + j] = (there[i] ? ds : 0) + cj[i];
+                    float d = (there[i] ? ds : 0) + cj[i];
+                    dx[dx_o + from[i] * dx_s + j] = d;
+                    if (HAS(7))
+                        twin[from[i] * D + j] = d;
                     sum += there[i] ? v[i] * sj[i] * k : 0;
                 }
             }

@@ -1,5 +1,5 @@
 #version 460
-// dx = unshifted r (dy g - s r mean(dy g s r)) + c,  p = sum of dy s r over 16 rows; dy in 16 bits
+// dx = unshifted r (dy g - s r mean(dy g s r)) + c,  p = sum of dy s r over 16 rows,  twin = dx; dy in 16 bits
 // A workgroup does 16 rows: first LANES = 16 invocations a row find the means, then every
 // invocation goes down two columns of its own.
 #extension GL_GOOGLE_include_directive : require
@@ -11,7 +11,7 @@ layout(push_constant) uniform push {
 };
 #include "half.glsl"
 #include "shifted2.glsl"
-IN_WORDS(0, dy);  IN2(1, x);  IN2(2, g);  IN(3, r);  IN2(4, c);  OUT2(5, dx);  OUT2(6, p);
+IN_WORDS(0, dy);  IN2(1, x);  IN2(2, g);  IN(3, r);  IN2(4, c);  OUT2(5, dx);  OUT2(6, p);  OUT_WORDS(7, twin);
 #include "shifted2_at.glsl"
 shared float scale[16], slope[16];         // r and r r mean(dy g s) of each row
 
@@ -55,7 +55,10 @@ void main()
                 float k = scale[(u + i) % 16];
                 vec2 ds = k * (v[i] * gj - sj[i] * slope[(u + i) % 16]);
                 if (u + i < bottom) {
-                    SET2(dx, dx_o + from[i] * dx_s + j, (there[i] ? ds : vec2(0)) + cj[i])
+                    vec2 d = (there[i] ? ds : vec2(0)) + cj[i];
+                    SET2(dx, dx_o + from[i] * dx_s + j, d)
+                    if (HAS(7))
+                        STORE2(7, twin, from[i] * D + j, d)
                     sum += there[i] ? v[i] * sj[i] * k : vec2(0);
                 }
             }

@@ -277,7 +277,7 @@ START_TEST(shrunk_and_repeated)
         ok(hx_sample_random(&broken, ++seed, &s));
     while (seed < 1000 && hx_lab_check_rows(lab, &broken, &s, seed, &r, &rows) == HX_OK);
     hx_sample_shrink(lab, &broken, &s, seed);
-    ck_assert_str_eq(s.text, "R=101 C=1");
+    ck_assert_str_eq(s.text, "R=101 C=1 -twin");
     ok(hx_sample_read(&broken, s.text, 0, &t));
     t.profile = s.profile;
     t.random_layout = true;

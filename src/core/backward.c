@@ -101,10 +101,10 @@ static void add_grad(hx_t x, hx_t g)
     int old = val(x)->grad;
     if (old && g.id && !add_in_maker(g, (hx_t){ t, old }, 0)) {
         int64_t flat[2] = { hx_rows(g), last_dim(val(g)) };
-        hx_t sum, in[2] = { hx_reshape((hx_t){ t, old }, 2, flat), hx_reshape(g, 2, flat) };
-        hx_apply(&hx_op_add, NULL, in, &sum);
+        hx_t sum[2] = { 0 }, in[2] = { hx_reshape((hx_t){ t, old }, 2, flat), hx_reshape(g, 2, flat) };
+        hx_apply(&hx_op_add, NULL, in, sum);
         v = val(x);
-        g = shaped_as(sum, v);
+        g = shaped_as(sum[0], v);
     }
     val((hx_t){ t, old })->held--;
     val(x)->grad = g.id;
@@ -306,10 +306,10 @@ static void add_to(hx_t x, hx_t to)
         return;
     }
     int64_t flat[2] = { hx_rows(x), last_dim(val(x)) };
-    hx_t sum, in[2] = { hx_reshape(to, 2, flat), hx_reshape(x, 2, flat) };
-    hx_apply(&hx_op_add, NULL, in, &sum);
-    if (sum.id)
-        hx_value_place(sum, val(to)->storage, val(to)->off, val(to)->ld);
+    hx_t sum[2] = { 0 }, in[2] = { hx_reshape(to, 2, flat), hx_reshape(x, 2, flat) };
+    hx_apply(&hx_op_add, NULL, in, sum);
+    if (sum[0].id)
+        hx_value_place(sum[0], val(to)->storage, val(to)->off, val(to)->ld);
 }
 
 void hx_deliver(hx_t x, hx_t to, bool add)

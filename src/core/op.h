@@ -93,6 +93,8 @@ struct hx_op {
     const char *flops;                     // floating-point operations; NULL: elements of output 0
     const char *adds;                      // name of the optional input that is added to output 0:
                                            // gradients are accumulated through it
+    const char *twin;                      // name of an optional output without ':' that equals output 0,
+                                           // for readers that round it: see hx_twin
     const char *alias;                     // "y=c dz=z": output y may take over the memory of
                                            // input c when nothing reads it afterwards
     hx_row      kernels[HX_MAX_ROWS];      // none: only host and reference

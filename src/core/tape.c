@@ -349,3 +349,27 @@ void hx_apply(const hx_op *op, const void *attrs, const hx_t *in, hx_t *out)
         val(out[0])->recompute = true;
     t->n_node++;
 }
+
+hx_t hx_twin(hx_t x)
+{
+    hx_tape *t = x.tape;
+    int id = x.id;
+    while (id && hx_value_is_reshape(t, id))
+        id = t->node[t->value[id].node].arg[0].id;
+    int at = id && t->backward_from >= 0 && !t->err ? t->value[id].node : -1;
+    if (at < t->backward_from || at < 0 || t->node[at].op->view || !t->node[at].op->twin)
+        return HX_NONE;
+    int k = hx_sig_arg(t->node[at].sig, t->node[at].op->twin);
+    if (hx_node_output(&t->node[at], id) != t->node[at].n_in)
+        return HX_NONE;
+    if (!hx_is(t->node[at].arg[k])) {
+        int64_t elems = hx_elems((hx_t){ t, id });
+        const hx_value *v = &t->value[id];
+        hx_t y = hx_tape_value(t, new_storage(t, HX_TEMP, elems, 0, NULL), false, v->rank, v->shape, at);
+        if (!y.id)
+            return y;
+        t->node[at].arg[k] = y;
+        t->value[id].readers++;            // from here on it stays what it is
+    }
+    return shaped_as(t->node[at].arg[k], val(x));
+}

@@ -115,6 +115,10 @@ void hx_split(int axis, hx_t x, int n, const int64_t *size, hx_t *out);
 // that makes y must allow it (`.alias`). Where that cannot be, y stays where it is.
 void hx_in_place(hx_t y, hx_t x);
 
+// x once more, written by what makes it where that can (`.twin`), for readers that round: fp32 and 16 bits
+// leave in one pass. HX_NONE where it cannot, and in the forward pass, for no gradient comes back.
+hx_t hx_twin(hx_t x);
+
 // The same value, through which no gradient flows.
 hx_t hx_detach(hx_t x);
 

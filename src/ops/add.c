@@ -25,6 +25,8 @@ static void add_ref(const hx_ref *r)
     int64_t n = r->dim[0] * r->dim[1];
     for (int64_t i = 0; i < n; i++)
         r->a[2][i] = r->a[0][i] + r->a[1][i];
+    if (r->a[3])
+        memcpy(r->a[3], r->a[2], (size_t)n * sizeof(real));
 }
 
 static void add_row(const hx_call *c, int64_t row, int64_t from, int64_t n)
@@ -35,26 +37,31 @@ static void add_row(const hx_call *c, int64_t row, int64_t from, int64_t n)
         z[i] = x[i] + y[i];
 }
 
-static void add_host(const hx_call *c) { hx_each_row(c, 2, add_row); }
+static void add_host(const hx_call *c)
+{
+    hx_each_row(c, 2, add_row);
+    hx_twin_rows(c, 2, 3, c->dim[0], c->dim[1]);
+}
 
 static void add_vjp(const hx_node *n, hx_t *d) { d[0] = d[1] = n->grad[0]; }
 
 HX_OP(add,
-    .math = "z = x + y", .source = "definition",
-    .sig = "x:[R,C] y:[R,C] -> z:[R,C]",
+    .math = "z = x + y,  twin = z", .source = "definition",
+    .sig = "x:[R,C] y:[R,C] -> z:[R,C] twin?[R,C]", .twin = "twin",
     .ref = add_ref, .vjp = add_vjp, .host = add_host,
     .grid = "R*C/256", .alias = "z=x",
-    .kernels = { { "add" } },
-    .check = "R=1 C=1; R=3 C=257; R=70 C=33",
+    .kernels = { { "add" }, { "add.half", .grid = "R*C/2048", .fits = hx_in_eights, .precision = HX_AUTO,
+                   .half = 8 } },
+    .check = "R=1 C=1; R=3 C=257; R=70 C=33 -twin; R=70 C=40; R=5 C=8 -twin",
     .wrong = "R=3 C=5 y=[3,4]: argument y does not fit",
     .exact = "3",
-    .bench = "R=4096 C=512");
+    .bench = "R=4096 C=512 -twin; R=8192 C=512");
 
 hx_t t_add(hx_t x, hx_t y)
 {
-    hx_t z;
-    hx_apply(&hx_op_add, NULL, (hx_t[]){ t_flat(x), t_flat(y) }, &z);
-    return shaped(z, x);
+    hx_t z[2] = { HX_NONE, HX_NONE };
+    hx_apply(&hx_op_add, NULL, (hx_t[]){ t_flat(x), t_flat(y) }, z);
+    return shaped(z[0], x);
 }
 
 // ---- scale -------------------------------------------------------------------------------

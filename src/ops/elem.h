@@ -19,6 +19,13 @@ static inline float *hx_at(const hx_call *c, int arg, int64_t row, int64_t col)
     return (float *)c->a[arg] + row * c->ld[arg] + col;
 }
 
+// Copies rows of argument `from` to the optional dense argument `to`, if that is there.
+static inline void hx_twin_rows(const hx_call *c, int from, int to, int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; c->a[to] && r < rows; r++)
+        memcpy((float *)c->a[to] + r * cols, hx_at(c, from, r, 0), (size_t)cols * sizeof(float));
+}
+
 // Calls row_fn for stretches [from, from + n) of rows that together are every element of
 // argument `arg`, whose shape is [dim 0, dim 1]; arguments 0 .. arg have that shape. Arrays
 // without gaps are one long row. Shares the work over the pool; the cut depends on shapes only.

@@ -60,6 +60,8 @@ static void layernorm_bwd_ref(const hx_ref *f)
             if (q) q[row / HX_ROWS_P * d + j] += dy[row*d + j];
         }
     }
+    if (f->a[9])
+        memcpy(f->a[9], dx, (size_t)(rows * d) * sizeof *dx);
 }
 
 HX_CLONES static void layernorm_rows(void *ctx, int64_t task)
@@ -161,6 +163,7 @@ HX_CLONES static void layernorm_bwd_rows(void *ctx, int64_t task)
 static void layernorm_bwd_host(const hx_call *c)
 {
     hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], layernorm_bwd_rows);
+    hx_twin_rows(c, 6, 9, c->dim[B] * c->dim[T], c->dim[D]);
 }
 
 // r is that of a forward pass: positive
@@ -173,17 +176,17 @@ static real layernorm_bwd_fill(int arg, int64_t i, uint32_t rnd, const int64_t *
 
 HX_OP(layernorm_bwd,
     .math = "dx = unshifted r (h - mean h - n mean(h n)) + c,  h = dy g,  n = (s-m) r,"
-            "  p, q = sums of dy n, dy over 16 rows",
+            "  p, q = sums of dy n, dy over 16 rows,  twin = dx",
     .source = "differentiated from layernorm",
     .sig = "dy:[B,T,D] x:[B,T,D] g[D] m[B,T] r[B,T] c?:[B,T,D]"
-           " -> dx:[B,T,D] p[B*T/16,D] q?[B*T/16,D]",
+           " -> dx:[B,T,D] p[B*T/16,D] q?[B*T/16,D] twin?[B,T,D]",
     .attrs = hx_shift_fields, .attrs_size = sizeof(hx_shift_attrs),
-    .ref = layernorm_bwd_ref, .host = layernorm_bwd_host, .adds = "c", .alias = "dx=c",
+    .ref = layernorm_bwd_ref, .host = layernorm_bwd_host, .adds = "c", .alias = "dx=c", .twin = "twin",
     .grid = "B*T/16", .terms = "D+16", .flops = "16*B*T*D",
     .kernels = { { "layernorm_bwd" }, { "layernorm_bwd.half", .spec = "16", .fits = hx_pairs,
-                   .precision = HX_AUTO, .rounds = 1, .half = 1 } },
-    .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -c; B=2 T=3 D=2 shift=5 -q;"
-             "B=3 T=7 D=3 shift=1 -c -q;"
+                   .precision = HX_AUTO, .rounds = 1, .half = 513 } },
+    .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -c -twin; B=2 T=3 D=2 shift=5 -q;"
+             "B=3 T=7 D=3 shift=1 -c -q; B=2 T=5 D=48 shift=2;"
              "B=2 T=19 D=33 shift=4; B=2 T=5 D=257 -c; B=1 T=2 D=1030 shift=1; B=1 T=40 D=64",
     .fill = layernorm_bwd_fill,
     .fuzz = "shift=0..T+2",
@@ -193,7 +196,7 @@ static void layernorm_vjp(const hx_node *n, hx_t *d)
 {
     const hx_t *a = n->arg;
     bool bias = hx_is(a[2]) && n->want[2];
-    hx_t out[3] = { HX_NONE, HX_NONE, bias ? HX_WANT(a[0].tape) : HX_NONE };
+    hx_t out[4] = { HX_NONE, HX_NONE, bias ? HX_WANT(a[0].tape) : HX_NONE };
     hx_apply(&hx_op_layernorm_bwd, n->attrs,
              (hx_t[]){ n->grad[0], a[0], a[1], a[4], a[5], HX_NONE }, out);
     d[0] = out[0];

@@ -47,11 +47,18 @@ static const hx_node *maker(hx_t x)
     return n && n->op->view && n->n_in == 1 && n->n_out == 1 ? maker(n->arg[0]) : n;
 }
 
-// Can what makes x write it in 16 bits? Then a copy would gain nothing.
+// Can what makes x, or all its parts, write it in 16 bits? Then a copy would gain nothing.
 static bool made_narrow(hx_t x)
 {
     const hx_node *n = maker(x);
     const hx_storage *s = &x.tape->storage[hx_value_of(x)->storage];
+    if (n && n->op->view && n->n_out == 1) {
+        int parts = 0;
+        while (parts < n->n_in && &x.tape->storage[hx_value_of(n->arg[parts])->storage] == s &&
+               made_narrow(n->arg[parts]))
+            parts++;
+        return parts == n->n_in;
+    }
     if (!n || n->op->view)
         return false;
     for (int i = 0; i < HX_MAX_ROWS && n->op->kernels[i].name; i++)
@@ -73,9 +80,12 @@ hx_t t_narrow(hx_t x)
     int rank = v->rank;
     int64_t shape[HX_MAX_RANK];
     memcpy(shape, v->shape, sizeof shape);
-    hx_t y, flat = t_flat(x);
-    hx_apply(&hx_op_narrow, NULL, &flat, &y);
-    y = hx_reshape(y, rank, shape);
+    hx_t y = hx_twin(x);
+    if (!hx_is(y)) {
+        hx_t flat = t_flat(x);
+        hx_apply(&hx_op_narrow, NULL, &flat, &y);
+        y = hx_reshape(y, rank, shape);
+    }
     t->value[x.id].narrow = y.id;
     return y;
 }

@@ -54,6 +54,8 @@ static void rmsnorm_bwd_ref(const hx_ref *f)
             p[row / HX_ROWS_P * d + j] += dy[row*d + j] * x[k] * r[row];
         }
     }
+    if (f->a[7])
+        memcpy(f->a[7], dx, (size_t)(rows * d) * sizeof *dx);
 }
 
 HX_CLONES static void rmsnorm_rows(void *ctx, int64_t task)
@@ -131,6 +133,7 @@ HX_CLONES static void rmsnorm_bwd_rows(void *ctx, int64_t task)
 static void rmsnorm_bwd_host(const hx_call *c)
 {
     hx_share_rows(c, c->dim[B] * c->dim[T], c->dim[D], rmsnorm_bwd_rows);
+    hx_twin_rows(c, 5, 7, c->dim[B] * c->dim[T], c->dim[D]);
 }
 
 // r is that of a forward pass: positive; at its greatest for rows below the clamp, those of T = 1
@@ -145,23 +148,23 @@ static real rmsnorm_bwd_fill(int arg, int64_t i, uint32_t rnd, const int64_t *di
 }
 
 HX_OP(rmsnorm_bwd,
-    .math = "dx = unshifted r (dy g - s r mean(dy g s r)) + c,  p = sum of dy s r over 16 rows",
+    .math = "dx = unshifted r (dy g - s r mean(dy g s r)) + c,  p = sum of dy s r over 16 rows,  twin = dx",
     .source = "differentiated from rmsnorm; below the clamp r is a constant",
-    .sig = "dy:[B,T,D] x:[B,T,D] g[D] r[B,T] c?:[B,T,D] -> dx:[B,T,D] p[B*T/16,D]",
+    .sig = "dy:[B,T,D] x:[B,T,D] g[D] r[B,T] c?:[B,T,D] -> dx:[B,T,D] p[B*T/16,D] twin?[B,T,D]",
     .attrs = hx_shift_fields, .attrs_size = sizeof(hx_shift_attrs),
-    .ref = rmsnorm_bwd_ref, .host = rmsnorm_bwd_host, .adds = "c", .alias = "dx=c",
+    .ref = rmsnorm_bwd_ref, .host = rmsnorm_bwd_host, .adds = "c", .alias = "dx=c", .twin = "twin",
     .grid = "B*T/16", .terms = "D+16", .flops = "12*B*T*D",
     .kernels = { { "rmsnorm_bwd" }, { "rmsnorm_bwd.half", .spec = "16", .fits = hx_pairs,
-                   .precision = HX_AUTO, .rounds = 1, .half = 1 } },
-    .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -c; B=2 T=3 D=2 shift=5; B=3 T=7 D=3 shift=1 -c;"
-             "B=2 T=19 D=33 shift=4; B=2 T=5 D=257 -c; B=1 T=2 D=1030 shift=1; B=1 T=40 D=64",
+                   .precision = HX_AUTO, .rounds = 1, .half = 129 } },
+    .check = "B=1 T=1 D=1; B=1 T=1 D=5 shift=1 -c -twin; B=2 T=3 D=2 shift=5; B=3 T=7 D=3 shift=1 -c;"
+             "B=2 T=19 D=33 shift=4; B=2 T=5 D=48 shift=2; B=2 T=5 D=257 -c -twin; B=1 T=2 D=1030 shift=1; B=1 T=40 D=64",
     .fill = rmsnorm_bwd_fill,
     .fuzz = "shift=0..T+2",
     .bench = "B=4 T=1024 D=512 shift=1; B=1 T=8192 D=1024");
 
 static void rmsnorm_vjp(const hx_node *n, hx_t *d)
 {
-    hx_t out[2] = { HX_NONE, HX_NONE };
+    hx_t out[3] = { HX_NONE, HX_NONE, HX_NONE };
     hx_apply(&hx_op_rmsnorm_bwd, n->attrs,
              (hx_t[]){ n->grad[0], n->arg[0], n->arg[1], n->arg[3], HX_NONE }, out);
     d[0] = out[0];

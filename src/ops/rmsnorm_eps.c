@@ -54,7 +54,7 @@ static void rmsnorm_eps_host(const hx_call *c)
 // given r, the gradient is that of rmsnorm
 static void rmsnorm_eps_vjp(const hx_node *n, hx_t *d)
 {
-    hx_t out[2] = { HX_NONE, HX_NONE };
+    hx_t out[3] = { HX_NONE, HX_NONE, HX_NONE };
     hx_apply(&hx_op_rmsnorm_bwd, &(hx_shift_attrs){ 0 },
              (hx_t[]){ n->grad[0], n->arg[0], n->arg[1], n->arg[3], HX_NONE }, out);
     d[0] = out[0];
