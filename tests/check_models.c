@@ -86,6 +86,17 @@ static const small cases[] = {
     { "rmt_wrapper", "num_tokens=9 dim=6 depth=2 heads=2 num_mem_tokens=2 segment_size=4", 2, 11 },
     { "rmt_wrapper", "num_tokens=9 dim=4 depth=1 heads=1 num_mem_tokens=1 segment_size=4 segment_alignment=right", 1, 10 },
     { "rmt_wrapper", "num_tokens=9 dim=4 depth=2 heads=1 num_mem_tokens=1 segment_size=5 segment_alignment=center", 1, 12 },
+    // around others; the hourglass attends to one key, see above
+    { "rmt", "num_mem_tokens=2 segment_size=4 backbone={\"arch\":\"hourglass\",\"num_tokens\":9,\"dim\":6,\"max_seq_len\":8,"
+             "\"depth\":[1,1,0],\"shorten_factor\":3,\"dim_head\":4,\"heads\":1,\"ignore_index\":-1}", 2, 11, 3 },
+    { "rmt", "num_mem_tokens=1 segment_size=5 backbone={\"arch\":\"hierarchical\",\"num_tokens\":9,\"dim\":6,\"depth\":2,"
+             "\"dim_head\":4,\"heads\":1,\"seq_len\":8,\"window_sizes\":[2]}", 1, 13 },
+    { "rmt", "num_mem_tokens=2 segment_size=4 backbone={\"arch\":\"block_recurrent\",\"num_tokens\":9,\"dim\":6,\"depth\":2,"
+             "\"dim_head\":4,\"heads\":2,\"max_seq_len\":9,\"block_width\":3,\"num_state_vectors\":2,\"live_states\":true}", 1, 11 },
+    { "rmt", "num_mem_tokens=2 segment_size=4 backbone={\"arch\":\"infini\",\"num_tokens\":9,\"dim\":6,\"depth\":2,"
+             "\"dim_head\":4,\"heads\":1,\"segment_length\":7,\"detach_every\":2,\"use_mem_delta_rule\":true}", 2, 13 },
+    { "rmt", "num_mem_tokens=2 segment_size=4 backbone={\"arch\":\"compressive\",\"num_tokens\":9,\"dim\":6,\"depth\":1,"
+             "\"heads\":2,\"seq_len\":8}", 1, 11, 2 },
     // reach alone: gradients end with the caches
     { "rmt_transformer_xl", "n_token=9 n_layer=2 n_head=1 d_model=6 d_head=4 d_inner=8 tgt_len=4 mem_len=5 "
                             "num_mem_tokens=2 read_mem_from_cache=true", 1, 13 },
@@ -130,6 +141,8 @@ static void set_conf(subject *s, const char *text)
         *eq = 0;
         ok(hx_field_set(s->model->fields, s->conf, w, eq + 1, s->arena));
     }
+    if (s->model->open)
+        ok(s->model->open(s->arena, s->conf));
     ok(s->model->check(s->conf));
 }
 

@@ -52,6 +52,17 @@ static const char *const models[] = {
     "{\"model\": \"compressive\", \"num_tokens\": 40, \"dim\": 16, \"depth\": 3, \"heads\": 2, \"seq_len\": 8,"
     " \"cmem_len\": 9, \"cmem_ratio\": 3, \"ff_glu\": true, \"gru_gated_residual\": false,"
     " \"enhanced_recurrence\": false, \"reconstruction_loss_weight\": 0 EXTRA}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"hourglass\", \"num_tokens\": 40, \"dim\": 32, \"max_seq_len\": 12,"
+    " \"depth\": [1, 1, 1], \"shorten_factor\": 2, \"heads\": 2, \"dim_head\": 8, \"ignore_index\": -100} EXTRA}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"block_recurrent\", \"num_tokens\": 40, \"dim\": 32, \"depth\": 3,"
+    " \"dim_head\": 8, \"heads\": 2, \"max_seq_len\": 12, \"block_width\": 6, \"ignore_index\": -100} EXTRA}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"infini\", \"num_tokens\": 40, \"dim\": 32, \"depth\": 3,"
+    " \"dim_head\": 8, \"heads\": 2, \"segment_length\": 5, \"detach_every\": 3, \"ignore_index\": -100} EXTRA}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"compressive\", \"num_tokens\": 40, \"dim\": 32, \"depth\": 2,"
+    " \"heads\": 2, \"seq_len\": 12, \"ignore_index\": -100} EXTRA}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"hierarchical\", \"num_tokens\": 40, \"dim\": [32, 24], \"depth\": 2,"
+    " \"dim_head\": 8, \"heads\": 2, \"seq_len\": 12, \"hierarchies\": [1, 2], \"window_sizes\": [4, null],"
+    " \"recon_loss_weight\": 0, \"hierarchical_ar_loss_weight\": 0, \"ignore_index\": -100} EXTRA}",
 };
 static const char *const devices[] = { "host", "name:llvmpipe" };
 

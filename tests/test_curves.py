@@ -18,13 +18,17 @@ MODELS = {
     'rmt_transformer_xl': (12, 'd_model: 24, n_layer: 2, n_head: 2, d_head: 8, d_inner: 32, tgt_len: 6, '
                                'mem_len: 0, num_mem_tokens: 2'),
     'rmt_lucidrains': (18, 'dim: 24, depth: 2, dim_head: 8, heads: 2, seq_len: 9, num_memory_tokens: 3'),
+    'rmt': (18, 'segment_size: 12, backbone: {arch: hourglass, num_tokens: 128, dim: 24, max_seq_len: 18, '
+            'depth: [1, 1, 1], shorten_factor: 3, heads: 3, dim_head: 8}'),
     'rmt_wrapper': (18, 'dim: 24, depth: 2, heads: 3, num_mem_tokens: 3, segment_size: 12'),
     'memformer': (24, 'dim: 24, num_memory_slots: 4, dec_num_tokens: 128, enc_max_seq_len: 12, enc_depth: 1, '
                       'enc_heads: 2, dec_max_seq_len: 12, dec_depth: 1, dec_heads: 2, mem_update_attn_heads: 2'),
 }
 TOKENS = {'transformer_xl': 'n_token', 'rmt_transformer_xl': 'n_token', 'memformer': 'enc_num_tokens'}
+# what has no such argument
+INSTEAD = {'rmt': 'num_mem_tokens: 3'}
 CONFIG = '''run: {{seed: 1}}
-model: {{arch: {arch}, {tokens}: 128, {model}}}
+model: {{arch: {arch}, {tokens}, {model}}}
 data: {{train: [text.txt], split: [0.9, 0.05, 0.05]}}
 train: {{steps: {steps}, batch: 2, seq_len: {length}, clip_norm: 1}}
 optim: {{name: adamw, lr: 3e-3}}
@@ -83,7 +87,7 @@ def main():
         length, model = MODELS[name]
         with open(os.path.join(folder, name + '.yaml'), 'w') as f:
             f.write(CONFIG.format(arch=name, model=model, steps=o.steps, length=length,
-                                  tokens=TOKENS.get(name, 'num_tokens')))
+                                  tokens=INSTEAD.get(name, TOKENS.get(name, 'num_tokens') + ': 128')))
         wrong, line = compare(o, folder, name)
         print(f'{name:20} {line}{"  FAILED: " + wrong if wrong else ""}', flush=True)
         bad += wrong is not None

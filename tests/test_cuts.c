@@ -24,6 +24,8 @@ static const kind kinds[] = {
          num_memory_tokens: 2, carry_xl: true),
     KIND(rmt_wrapper, 32, "stream", num_tokens: 128, dim: 16, depth: 2, heads: 2, num_mem_tokens: 2,
          segment_size: 16),
+    KIND(rmt, 32, "stream", num_mem_tokens: 2, segment_size: 16, backbone: {arch: hourglass, num_tokens: 128, dim: 16,
+         max_seq_len: 20, depth: [1, 1, 1], shorten_factor: 2, heads: 2, dim_head: 8}),
     KIND(rmt_encoder, 32, "random", vocab_size: 128, hidden_size: 16, num_hidden_layers: 2,
          num_attention_heads: 2, intermediate_size: 24, max_position_embeddings: 24, num_labels: 128,
          num_mem_tokens: 2, input_size: 21),

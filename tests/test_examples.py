@@ -16,6 +16,7 @@ SMALL = {
     'hourglass': ['model.dim=32', 'model.dim_head=8', 'model.heads=4', 'model.depth=[1,2,1]', 'model.max_seq_len=64'],
     'infini': ['model.dim=32', 'model.dim_head=8', 'model.heads=4', 'model.depth=2', 'model.segment_length=32'],
     'memformer': ['model.dim=32', 'model.enc_max_seq_len=16'],
+    'rmt': ['model.segment_size=16', 'model.backbone.dim=32', 'model.backbone.dim_head=8'],
     'rmt_encoder': ['model.hidden_size=32', 'model.intermediate_size=32', 'train.curriculum=[]', 'train.curriculum_steps=[]'],
     'rmt_lucidrains': ['model.dim=32', 'model.dim_head=8', 'model.heads=4', 'model.depth=2', 'model.seq_len=32'],
     'rmt_transformer_xl': ['model.d_model=32', 'model.d_head=8', 'model.n_layer=2', 'model.tgt_len=16', 'model.mem_len=16'],
@@ -43,7 +44,7 @@ class Examples(unittest.TestCase):
 
     def test_all(self):
         files = sorted(ROOT.glob('examples/**/*.yaml')) + sorted(ROOT.glob('presets/*.yaml'))
-        self.assertGreaterEqual(len(files), 18)
+        self.assertGreaterEqual(len(files), 19)
         for file in files:
             with self.subTest(file=file.name):
                 self.small(file)

@@ -24,6 +24,17 @@ static const char *const models[] = {
     "{\"model\": \"rmt_encoder\", \"vocab_size\": 40, \"hidden_size\": 32, \"num_hidden_layers\": 3,"
     " \"num_attention_heads\": 2, \"intermediate_size\": 40, \"max_position_embeddings\": 16,"
     " \"num_labels\": 40, \"num_mem_tokens\": 2, \"input_size\": 13}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"hourglass\", \"num_tokens\": 40, \"dim\": 32, \"max_seq_len\": 12,"
+    " \"depth\": [1, 1, 1], \"shorten_factor\": 2, \"heads\": 2, \"dim_head\": 8, \"ignore_index\": -100}}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"block_recurrent\", \"num_tokens\": 40, \"dim\": 32, \"depth\": 3,"
+    " \"dim_head\": 8, \"heads\": 2, \"max_seq_len\": 12, \"block_width\": 6, \"ignore_index\": -100}}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"infini\", \"num_tokens\": 40, \"dim\": 32, \"depth\": 3,"
+    " \"dim_head\": 8, \"heads\": 2, \"segment_length\": 5, \"detach_every\": 3, \"ignore_index\": -100}}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"compressive\", \"num_tokens\": 40, \"dim\": 32, \"depth\": 2,"
+    " \"heads\": 2, \"seq_len\": 12, \"ignore_index\": -100}}",
+    "{\"model\": \"rmt\", \"num_mem_tokens\": 2, \"segment_size\": 8, \"backbone\": {\"arch\": \"hierarchical\", \"num_tokens\": 40, \"dim\": [32, 24], \"depth\": 2,"
+    " \"dim_head\": 8, \"heads\": 2, \"seq_len\": 12, \"hierarchies\": [1, 2], \"window_sizes\": [4, null],"
+    " \"recon_loss_weight\": 0, \"hierarchical_ar_loss_weight\": 0, \"ignore_index\": -100}}",
 };
 static const char *const devices[] = { "host", "name:llvmpipe" };
 

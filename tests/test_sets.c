@@ -377,7 +377,7 @@ static const struct { const char *name; solver solve; hx_task_conf k[4];
       {.length = 90, .distance = 1, .answer = 3, .pairs = 6}}},
     {"associative",
      solve_associative,
-     {{.length = 10}, {.pairs = 26}, {.pairs = 1, .length = 4}, {.symbols = 2, .length = 300}}},
+     {{.length = 10}, {.pairs = 26}, {.pairs = 1, .length = 4}, {.symbols = 2, .keys = 5, .length = 300}}},
     {"copy",
      solve_copy,
      {{.length = 3}, {.length = 72}, {.length = 200, .answer = 24}, {.symbols = 26}}},
@@ -465,6 +465,16 @@ START_TEST(task_options)
     k = (hx_task_conf){ .pairs = 27 };
     ck_assert_int_eq(hx_task_resolve(&hx_task_kv_recall, &k), HX_E_USAGE);
     ck_says("--pairs 27: it is from 1 to 26");
+    k = (hx_task_conf){ .keys = 3 };
+    ck_assert_int_eq(hx_task_resolve(&hx_task_kv_recall, &k), HX_E_USAGE);
+    ck_says("--keys 3 are fewer than --pairs 4");
+    k = (hx_task_conf){ .keys = 5 };
+    ck_ok(hx_task_resolve(&hx_task_associative, &k));
+    for (int i = 0; i < 200; i++) {
+        uint8_t s[65], m[65];
+        hx_task_document(&hx_task_associative, &k, 3, 0, i, s, m);
+        for (int j = 0; j < 8; j += 2) ck_assert(s[j] >= 'a' && s[j] < 'a' + 5);
+    }
     k = (hx_task_conf){ .symbols = -1 };
     ck_assert_int_eq(hx_task_resolve(&hx_task_copy, &k), HX_E_USAGE);
     ck_assert_ptr_null(hx_task_find("recal"));

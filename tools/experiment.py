@@ -116,7 +116,7 @@ class Experiment:
 RECALL = '''run: {seed: %(seed)d}
 model: {%(model)s}
 data: {train: [%(train)s], valid: [%(test)s]}
-train: {steps: %(steps)d, batch: %(batch)d, seq_len: %(length)d, clip_norm: 1.0}
+train: {steps: %(steps)d, batch: %(batch)d, seq_len: %(length)d, clip_norm: 1.0, init: "%(init)s"}
 optim: {name: adamw, lr: %(lr)g}
 schedule: {name: cosine, warmup: %(warmup)d, min_lr: 1e-4}
 eval: {every: %(every)d, batches: 16}
@@ -129,25 +129,29 @@ log: {every: 100}
 class Recall:
     """One set for each distance; a model is trained on all of them and scored on each."""
 
-    def __init__(self, e, distances, length):
-        self.e, self.distances, self.length = e, distances, length
+    def __init__(self, e, distances, length, name='d'):
+        self.e, self.distances, self.length, self.name = e, distances, length, name
 
     def sets(self):
         o = self.e.o
-        return [lambda d=d: self.e.data('recall', 'd%d' % d, '--lengths', self.length, '--distance', d, '--symbols', o.symbols,
+        return [lambda d=d: self.e.data('recall', '%s%d' % (self.name, d), '--lengths', self.length, '--distance', d, '--symbols', o.symbols,
                                         '--train', o.documents, '--test', 50 if o.quick else 500, '--seed', o.seed + d) for d in self.distances]
 
-    def learn(self, run, model, steps, batch, lr):
-        """Trains `model`, a text of configuration, and returns its scores by distance."""
-        e, at = self.e, (self.e.out / 'data').resolve()
+    def learn(self, run, model, steps, batch, lr, init='', each=True):
+        """Trains `model`, a text of configuration, from the weights of run `init`; its scores by distance."""
+        e, at = self.e, (self.e.out / 'data' / self.name).resolve()
         start = time.time()
         metrics = e.train(run, RECALL % {
             'seed': e.o.seed, 'model': model, 'steps': steps, 'batch': batch, 'length': self.length, 'lr': lr,
             'warmup': min(100, steps // 4 + 1), 'every': max(steps // 10, 1),
-            'train': ', '.join('%s/d%d/train' % (at, d) for d in self.distances),
-            'test': ', '.join('%s/d%d/test' % (at, d) for d in self.distances)})
+            'init': (e.out / init).resolve() if init else '',
+            'train': ', '.join('%s%d/train' % (at, d) for d in self.distances),
+            'test': ', '.join('%s%d/test' % (at, d) for d in self.distances)})
         took = time.time() - start
-        acc = {d: e.evaluate(run, '--data', at / ('d%d/test' % d), '--seq-len', self.length, '--batch', 50)['acc']
+        # one number for all distances together, and one each
+        if not each:
+            return {'acc_all': last_eval(metrics)['acc'], 'train_s': round(took, 1), 'device': metrics[0]['device']}
+        acc = {d: e.evaluate(run, '--data', '%s%d/test' % (at, d), '--seq-len', self.length, '--batch', 50)['acc']
                for d in self.distances}
         return {'acc': acc, 'train_s': round(took, 1), 'steps': steps, 'device': metrics[0]['device']}
 

@@ -30,6 +30,7 @@ static const hx_field data_fields[] = {
       "folder for each; unless given, the task's own"),
     K(distance, "task: tokens between what is told and the question; 0: as many as there are"),
     K(pairs, "task: facts told; 0: the task's own number"),
+    K(keys, "task: different letters that facts are told of; 0: 26"),
     K(symbols, "task: different letters (digits); 0: the task's own number"),
     K(answer, "task: letters of an answer or of what is copied; 0: the task's own number"),
     K(cross, "task: documents 2i and 2i+1 exchange what follows so many tokens: a memory must change rows, "
@@ -343,7 +344,8 @@ static hx_result list_tasks(hx_cli *c)
         if (t->def.symbols)
             printf(" --symbols %lld (at most %lld)", (long long)t->def.symbols,
                    (long long)t->max_symbols);
-        printf("%s%s%s; %s\n", t->def.answer ? " --answer" : "", t->def.distance ? " --distance" : "",
+        printf("%s%s%s%s; %s\n", t->def.keys ? " --keys" : "", t->def.answer ? " --answer" : "",
+               t->def.distance ? " --distance" : "",
                t->def.classes ? " --classes" : "", t->source);
     }
     return HX_OK;

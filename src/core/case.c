@@ -34,7 +34,9 @@ hx_result hx_case_fill(hx_arena *arena, const hx_conf *name, const hx_conf *map,
     if (!(*conf = hx_alloc(arena, (*m)->conf_size)))
         return HX_E_NOMEM;
     HX_TRY(hx_conf_fill(arena, map, path, (*m)->fields, *conf, skip));
-    hx_result r = (*m)->check ? (*m)->check(*conf) : HX_OK;
+    hx_result r = (*m)->open ? (*m)->open(arena, *conf) : HX_OK;
+    if (!r && (*m)->check)
+        r = (*m)->check(*conf);
     if (r == HX_E_SHAPE || r == HX_E_INPUT)
         return hx_fail(r, "%s: %s", map->file, hx_last_message());
     return r;

@@ -404,6 +404,42 @@ static void flow(hx_out *o, const hx_conf *list, bool bits, bool *numbers)
     hx_out_add(o, "]");
 }
 
+// A map, a list or a scalar as JSON; plain scalars that look like numbers stay as they are.
+static void as_json(hx_out *o, const hx_conf *c)
+{
+    if (c->kind == HX_NODE_SCALAR) {
+        bool word = !strcmp(c->text, "true") || !strcmp(c->text, "false") || is_null(c);
+        bool number = *c->text && c->text[strspn(c->text, "0123456789+-.eE")] == 0;
+        if (!c->quoted && (word || number))
+            hx_out_add(o, "%s", is_null(c) ? "null" : c->text);
+        else
+            hx_out_json_text(o, c->text);
+        return;
+    }
+    bool map = c->kind == HX_NODE_MAP;
+    hx_out_add(o, map ? "{" : "[");
+    for (const hx_conf *i = c->first; i; i = i->next) {
+        hx_out_add(o, i == c->first ? "" : ", ");
+        if (map) {
+            hx_out_json_text(o, i->key);
+            hx_out_add(o, ": ");
+        }
+        as_json(o, i);
+    }
+    hx_out_add(o, map ? "}" : "]");
+}
+
+static hx_result set_map(hx_arena *arena, const hx_conf *c, const char *shown, const char **out)
+{
+    hx_out o = { 0 };
+    if (c->kind != HX_NODE_MAP)
+        return hx_conf_fail(c, "%s: a map of keys and values is needed [E-TYPE]", shown);
+    as_json(&o, c);
+    *out = o.failed ? NULL : hx_strdup(arena, o.data);
+    hx_out_free(&o);
+    return *out ? HX_OK : hx_fail(HX_E_NOMEM, "no memory for '%s' [E-NOMEM]", shown);
+}
+
 static hx_result set_texts(hx_arena *arena, const hx_conf *c, const char *shown, hx_strs *out)
 {
     hx_strs v = { 0 };
@@ -472,6 +508,8 @@ static hx_result set_one(hx_arena *arena, const hx_conf *c, const char *path, co
         return HX_E_NOMEM;
     if (f->type == HX_STRS)
         return set_texts(arena, c, shown, to);
+    if (f->type == HX_STR && f->def && f->def[0] == '{')
+        return set_map(arena, c, shown, to);
     if (f->type == HX_STR && !(c->kind == HX_NODE_LIST && f->def && f->def[0] == '['))
         return set_text(arena, c, shown, f, to);
     return set_numbers(arena, c, path, shown, f, obj);

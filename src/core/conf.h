@@ -32,7 +32,8 @@ hx_result hx_conf_fail(const hx_conf *at, const char *fmt, ...) __attribute__((f
 // Sets the fields of `obj` from a map, defaults first; a NULL map is an empty one. `path` ("train")
 // prefixes names in messages. Keys of `skip` (ends with NULL; may be NULL) are left alone. A map
 // inside the map reaches fields with dotted names ("router_kwargs.eps"). A list of numbers may be
-// given to a HX_STR field whose default starts with '[': it arrives as text.
+// given to a HX_STR field whose default starts with '[', and a map to one whose default starts with
+// '{': they arrive as text, the map as JSON.
 hx_result hx_conf_fill(hx_arena *arena, const hx_conf *map, const char *path, const hx_field *f,
                        void *obj, const char *const *skip);
 

@@ -119,8 +119,8 @@ void hx_conf_put(hx_out *b, const hx_field *f, const void *obj)
     case HX_STRS:  put_texts(b, p); break;
     case HX_STR: {
         const char *s = *(const char *const *)p;
-        if (s && f->def && f->def[0] == '[')
-            hx_out_add(b, "%s", s);        // a list that its reader wants as text
+        if (s && f->def && (f->def[0] == '[' || f->def[0] == '{'))
+            hx_out_add(b, "%s", s);        // a list or a map that its reader wants as text
         else
             hx_out_json_text(b, s);
         break;

@@ -93,6 +93,18 @@ hx_t hx_dice(hx_graph *g, double p, int *place);
 // Names a result, in the words of the golden files: "logits", "loss", "ce_loss".
 void hx_output(hx_graph *g, const char *name, hx_t t);
 
+// What stands between the embeddings of tokens and the logits, for a model that puts something around
+// another (rmt.c).
+typedef struct hx_trunk {
+    // HX_E_INPUT where this configuration does not take sequences of n rows, or rows could see later
+    // ones, or are made into narrower ones; *width: of its rows.
+    hx_result (*fits)(const void *conf, int64_t n, int64_t *width);
+    // x[B,n,width], a sequence of its own, to what logits are made from, of the same shape.
+    hx_t      (*rows)(const void *conf, const void *self, hx_graph *g, hx_t x);
+    // Embeddings [num_tokens,width]; weights and bias (0: none) of logits.
+    void      (*words)(const void *self, hx_p *embedding, hx_p *weight, hx_p *bias);
+} hx_trunk;
+
 typedef struct hx_model {
     const char     *name;                  // of model.arch and golden's "model"
     const char     *title, *source;
@@ -100,6 +112,8 @@ typedef struct hx_model {
                                            // number; NULL: none
     const hx_field *fields;                // constructor arguments of the reference
     size_t          conf_size;
+    // Where it has parts of its own to be read from its arguments, before check(); NULL: it has none.
+    hx_result     (*open)(hx_arena *arena, void *conf);
     hx_result     (*check)(void *conf);    // validity rules; fills derived members
     // Declares all parameters and keeps their handles in an object of its own, allocated in
     // ps->arena and returned (NULL and ps->err on failure).
@@ -115,6 +129,8 @@ typedef struct hx_model {
     // Small configurations for checks: "KEY=VALUE ... B=2 N=24; ...", ids being [B, N]; "tgt:12" is a
     // further input [B, 12].
     const char     *samples;
+    const hx_trunk *trunk;                 // NULL: nothing can be put around it,
+    const char     *no_trunk;              // because ...
     // Which inputs output `o` may depend on: for the receptive-field test. NULL: unknown.
 } hx_model;
 #define HX_MODEL(m, ...) const hx_model hx_model_##m = { .name = #m, __VA_ARGS__ }

@@ -39,6 +39,10 @@ hx_result hx_task_resolve(const hx_task *t, hx_task_conf *k)
     HX_TRY(resolve(t, "length", d->length, most, true, &k->length));
     HX_TRY(resolve(t, "distance", 0, most, d->distance != 0, &k->distance));
     HX_TRY(resolve(t, "pairs", d->pairs, t->max_pairs, d->pairs != 0, &k->pairs));
+    HX_TRY(resolve(t, "keys", d->keys, 26, d->keys != 0, &k->keys));
+    if (k->keys && k->keys < k->pairs)
+        return hx_fail(HX_E_USAGE, "task %s: --keys %lld are fewer than --pairs %lld [E-USAGE]", t->name,
+                       (long long)k->keys, (long long)k->pairs);
     HX_TRY(resolve(t, "symbols", d->symbols, t->max_symbols, d->symbols != 0, &k->symbols));
     HX_TRY(
         resolve(t, "answer", d->answer > 0 ? d->answer : 0, most / 8, d->answer != 0, &k->answer));
@@ -92,10 +96,10 @@ static char *made_by(const hx_task *t, const hx_task_conf *k, uint64_t seed, uin
     if (s)
         snprintf(s, 512,
                  "{\"task\": \"%s\", \"length\": %lld, \"distance\": %lld, \"pairs\": %lld, "
-                 "\"symbols\": %lld, \"answer\": %lld, \"cross\": %lld, \"classes\": %lld, "
+                 "\"keys\": %lld, \"symbols\": %lld, \"answer\": %lld, \"cross\": %lld, \"classes\": %lld, "
                  "\"seed\": %llu, \"part\": %u}",
                  t->name, (long long)k->length, (long long)k->distance, (long long)k->pairs,
-                 (long long)k->symbols, (long long)k->answer, (long long)k->cross,
+                 (long long)k->keys, (long long)k->symbols, (long long)k->answer, (long long)k->cross,
                  (long long)k->classes, (unsigned long long)seed, part);
     return s;
 }

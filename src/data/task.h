@@ -11,6 +11,7 @@ typedef struct hx_task_conf {
     int64_t symbols;                       // different symbols of noise and values
     int64_t answer;                        // of an answer, or of what is copied; 0 there: all
     int64_t cross;                         // documents 2i and 2i+1 exchange all behind so many tokens
+    int64_t keys;                          // different keys that facts are drawn for
     int64_t classes;                       // 1: the answer is the number of a class, one digit
 } hx_task_conf;
 

@@ -19,13 +19,13 @@ static void fill(hx_doc *d, int64_t n)
         put(d, '.', false);
 }
 
-// The first n of 26 letters in random order.
-static void shuffled(hx_doc *d, char first, int64_t n, char out[26])
+// n of `of` letters in random order.
+static void shuffled(hx_doc *d, char first, int64_t of, int64_t n, char out[26])
 {
-    for (int i = 0; i < 26; i++)
+    for (int i = 0; i < of; i++)
         out[i] = (char)(first + i);
     for (int64_t i = 0; i < n; i++) {
-        int64_t j = i + hx_draw(d, 26 - i);
+        int64_t j = i + hx_draw(d, of - i);
         char c = out[i];
         out[i] = out[j];
         out[j] = c;
@@ -89,7 +89,7 @@ static void kv_recall(hx_doc *d)
     int64_t at = k->distance ? body - k->distance - size : hx_draw(d, body - size + 1);
     int64_t left = at / size, right = (body - at - size) / size, slot[26];
     char key[26];
-    shuffled(d, 'A', k->pairs, key);
+    shuffled(d, 'A', k->keys, k->pairs, key);
     choose_slots(d, left + right, k->pairs - 1, slot);
     noise(d, body);
     // the others overwrite noise; slots on the left are counted from the asked fact backwards
@@ -107,7 +107,7 @@ static void kv_recall(hx_doc *d)
 HX_TASK(kv_recall,
     .help = "several keys with their values among noise; one is asked for",
     .source = "definition",
-    .def = { .length = 256, .distance = 1, .pairs = 4, .symbols = 8, .answer = 1 }, .max_pairs = 26,
+    .def = { .length = 256, .distance = 1, .pairs = 4, .keys = 26, .symbols = 8, .answer = 1 }, .max_pairs = 26,
     .max_symbols = 26, .least = recall_least, .make = kv_recall);
 
 // ---- associative: "k1k2..." as in c9k8j3f1 ... ?k 8 -----------------------------------------
@@ -117,7 +117,7 @@ static void associative(hx_doc *d)
 {
     int64_t P = d->k->pairs, asked = hx_draw(d, P);
     char key[26], value = '0';
-    shuffled(d, 'a', P, key);
+    shuffled(d, 'a', d->k->keys, P, key);
     for (int64_t i = 0; i < P; i++) {
         char v = (char)('0' + hx_draw(d, d->k->symbols));
         value = i == asked ? v : value;
@@ -133,7 +133,7 @@ static void associative(hx_doc *d)
 HX_TASK(associative,
     .help = "pairs of a letter and a digit; the digit of one letter is asked for",
     .source = "Ba et al. 2016; Bulatov et al. 2022 (RMT)",
-    .def = { .length = 64, .pairs = 4, .symbols = 10 }, .max_pairs = 26, .max_symbols = 10,
+    .def = { .length = 64, .pairs = 4, .keys = 26, .symbols = 10 }, .max_pairs = 26, .max_symbols = 10,
     .least = associative_least, .make = associative);
 
 // ---- copy and reverse: x, filler, '|', then x twice or backwards -------------------------------

@@ -9,7 +9,7 @@
 // the residue classes of attention and rotary embedding, and a memory is the rows above a block:
 // keys and values of all blocks lie one below the other and nothing is copied to be remembered.
 #include "block_recurrent.h"
-#include "head.h"
+#include "by_time.h"
 #include "parts.h"
 #include "../ops/t.h"
 #include <math.h>
@@ -294,6 +294,20 @@ static hx_t feed_forward(run *r, const layer *p, hx_t u)
     return t_linear(v, P(p->w2), HX_NONE, HX_ACT_NONE, u);
 }
 
+// Token `from` and the n - 1 after it: [1, n*B, D]
+static hx_t tokens(run *r, int64_t from, int64_t n)
+{
+    hx_t ids = hx_reshape(t_turn_ids(r->g->ids, from, n), 2, (int64_t[]){ 1, n * r->B });
+    return t_embedding(ids, P(r->m->E), n * r->B);
+}
+
+static hx_t layers(run *r, hx_t x, int64_t at, int64_t in)
+{
+    for (int l = 0; l < r->k->depth; l++)
+        x = feed_forward(r, &r->m->layer[l], attend(r, l, x, at, in));
+    return x;
+}
+
 // n tokens from `from` on, block after block: [1, n*B, D] before the head. Only tokens of a line
 // have a place in it: `line` says whether these do.
 static hx_t segment(run *r, int64_t from, int64_t n, bool line)
@@ -306,11 +320,7 @@ static hx_t segment(run *r, int64_t from, int64_t n, bool line)
     }
     for (int64_t i = 0; i < count; i++) {
         int64_t at = from + i * w, size = hx_min(w, n - i * w);
-        hx_t ids = hx_reshape(t_turn_ids(r->g->ids, at, size), 2, (int64_t[]){ 1, size * r->B });
-        hx_t x = t_embedding(ids, P(r->m->E), size * r->B);
-        for (int l = 0; l < r->k->depth; l++)
-            x = feed_forward(r, &r->m->layer[l], attend(r, l, x, line ? at : -1, i * w));
-        block[i] = t_flat(x);
+        block[i] = t_flat(layers(r, tokens(r, at, size), line ? at : -1, i * w));
     }
     return hx_reshape(hx_concat(0, (int)count, block), 3, (int64_t[]){ 1, n * r->B, D });
 }
@@ -523,9 +533,7 @@ static void one_token(run *r, passed *p)
     for (int c = 0; c < r->k->C; c++)
         keys_values(r, p->view[c], &r->view[c].k, &r->view[c].v);
     hx_t ids = hx_reshape(r->g->ids, 2, (int64_t[]){ 1, r->B });
-    hx_t x = t_embedding(ids, P(r->m->E), r->B);
-    for (int l = 0; l < r->k->depth; l++)
-        x = feed_forward(r, &r->m->layer[l], attend(r, l, x, -1, 0));
+    hx_t x = layers(r, t_embedding(ids, P(r->m->E), r->B), -1, 0);
     hx_output(r->g, "logits", logits_of(r, layernorm(r, x, r->m->last)));
     pass_token(r, r->mem->raw, p->state, p->view);
 }
@@ -587,9 +595,53 @@ static void build(const void *conf, const void *self, hx_graph *g)
         segments(r, T);
 }
 
+// ---- inside another model ----------------------------------------------------------------
+
+static hx_result trunk_fits(const void *conf, int64_t n, int64_t *width)
+{
+    const block_recurrent_conf *k = conf;
+    *width = k->dim;
+    return n <= k->max_seq_len ? HX_OK
+        : hx_fail(HX_E_INPUT, "max_seq_len: gradients end after %d rows, and %lld are a segment with its slots "
+                  "[E-MODEL]", k->max_seq_len, (long long)n);
+}
+
+// Its own memories and states begin anew and end with x.
+static hx_t trunk_rows(const void *conf, const void *self, hx_graph *g, hx_t x)
+{
+    const block_recurrent_conf *k = conf;
+    int64_t B = hx_dim(x, 0), n = hx_dim(x, 1), w = k->block_width, count = hx_ceil_div(n, w);
+    run *r = hx_new(g->tape->arena, run, 1);
+    memory *mem = hx_new(g->tape->arena, memory, 1);
+    hx_t *block = hx_new(g->tape->arena, hx_t, count);
+    int64_t *size = hx_new(g->tape->arena, int64_t, count);
+    if (!r || !mem || !block || !size) {
+        hx_tape_fail(g->tape, HX_E_NOMEM, "no memory for %lld blocks [E-NOMEM]", (long long)count);
+        return x;
+    }
+    *r = (run){ .k = k, .m = self, .g = g, .B = B, .mem = mem };
+    for (int64_t i = 0; i < count; i++)
+        size[i] = hx_min(w, n - i * w) * B;
+    block[0] = t_flat(bt_by_time(x));
+    if (count > 1)
+        hx_split(0, block[0], (int)count, size, block);
+    for (int64_t i = 0; i < count; i++)
+        block[i] = t_flat(layers(r, rows3(block[i]), -1, i * w));
+    x = count > 1 ? hx_concat(0, (int)count, block) : block[0];
+    return bt_by_batch(layernorm(r, rows3(x), r->m->last), B);
+}
+
+static void trunk_words(const void *self, hx_p *embedding, hx_p *weight, hx_p *bias)
+{
+    const block_recurrent *m = self;
+    *embedding = m->E, *weight = m->logits, *bias = 0;
+}
+
+static const hx_trunk trunk = { trunk_fits, trunk_rows, trunk_words };
+
 HX_MODEL(block_recurrent,
     .title = "BlockRecurrentTransformer", .source = "block-recurrent-transformer-pytorch 0.4.4",
-    .fields = hx_block_recurrent_fields, .conf_size = sizeof(block_recurrent_conf),
+    .trunk = &trunk, .fields = hx_block_recurrent_fields, .conf_size = sizeof(block_recurrent_conf),
     .check = hx_block_recurrent_check, .declare = hx_block_recurrent_declare, .build = build,
     .size = hx_block_recurrent_size,
     .samples = "num_tokens=29 dim=20 depth=2 dim_head=8 heads=2 max_seq_len=12 block_width=6 B=2 N=25; "

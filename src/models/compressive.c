@@ -12,7 +12,7 @@
 // What differs from the reference: it detaches the weights of keys and values for good where it
 // reconstructs, which ends their training; here only the reconstruction does not reach them.
 #include "../../runtime/log.h"
-#include "head.h"
+#include "by_time.h"
 #include "parts.h"
 #include "../ops/t.h"
 #include <string.h>
@@ -428,12 +428,18 @@ static hx_t count_gone(const run *r)
     return r->k->C ? t_gone(r->age, n, r->k->C, -r->k->M, S, made) : n;
 }
 
-// [n*B, E] before the last linear layer, of n tokens from `from` on; memories move on.
-static hx_t segment(run *r, int64_t from, int64_t n)
+// n tokens from `from` on: [n*B, E]
+static hx_t tokens(const run *r, int64_t from, int64_t n)
+{
+    hx_t ids = hx_reshape(t_turn_ids(r->g->ids, from, n), 2, (int64_t[]){ 1, n * r->B });
+    return t_flat(t_embedding(ids, P(r->m->E), n * r->B));
+}
+
+// [n*B, E] before the last linear layer, of the rows x[n*B, E]; memories move on.
+static hx_t segment(run *r, hx_t x)
 {
     const compressive *m = r->m;
-    hx_t ids = hx_reshape(t_turn_ids(r->g->ids, from, n), 2, (int64_t[]){ 1, n * r->B });
-    hx_t x = t_flat(t_embedding(ids, P(m->E), n * r->B));
+    int64_t n = tokens_of(r, x);
     if (m->widen.w)
         x = apply(r, m->widen, x);
     if (r->k->enhanced_recurrence)
@@ -490,7 +496,7 @@ static hx_t segments(run *r, int64_t T)
         return (hx_t){ r->g->tape, 0 };
     }
     for (int64_t s = 0; s < count; s++) {
-        e[s] = segment(r, s * S, hx_min(S, T - s * S));
+        e[s] = segment(r, tokens(r, s * S, hx_min(S, T - s * S)));
         if (r->g->purpose == HX_FOR_PARITY) {
             named(r, "logits", s, by_batch(r, apply(r, r->m->logits, e[s])));
             show_memories(r, s);
@@ -601,10 +607,45 @@ static int64_t size(const void *conf, const char *what)
         : !strcmp(what, "ignore_index") ? k->ignore_index : !strcmp(what, "segment") ? k->seq_len : 0;
 }
 
+// ---- inside another model ----------------------------------------------------------------
+
+static hx_result trunk_fits(const void *conf, int64_t n, int64_t *width)
+{
+    const compressive_conf *k = conf;
+    *width = k->E;
+    return n <= k->seq_len ? HX_OK
+        : hx_fail(HX_E_INPUT, "seq_len: %d, and %lld rows are a segment with its slots: gradients do not go through "
+                  "memories of its own [E-MODEL]", k->seq_len, (long long)n);
+}
+
+// Its own memories stay empty.
+static hx_t trunk_rows(const void *conf, const void *self, hx_graph *g, hx_t x)
+{
+    const compressive_conf *k = conf;
+    int64_t B = hx_dim(x, 0);
+    run *r = hx_new(g->tape->arena, run, 1);
+    float *zero = hx_new(g->tape->arena, float, k->dim);
+    if (!r || !zero) {
+        hx_tape_fail(g->tape, HX_E_NOMEM, "%s", hx_last_message());
+        return x;
+    }
+    *r = (run){ .k = k, .m = self, .g = g, .B = B };
+    r->zeros = hx_constant(g->tape, false, 1, (int64_t[]){ k->dim }, zero);
+    return by_batch(r, segment(r, t_flat(bt_by_time(x))));
+}
+
+static void trunk_words(const void *self, hx_p *embedding, hx_p *weight, hx_p *bias)
+{
+    const compressive *m = self;
+    *embedding = m->E, *weight = m->logits.w, *bias = m->logits.b;
+}
+
+static const hx_trunk trunk = { trunk_fits, trunk_rows, trunk_words };
+
 HX_MODEL(compressive,
     .title = "Compressive Transformer",
     .source = "compressive-transformer-pytorch 0.4.0; Rae et al. 2019",
-    .fields = fields, .conf_size = sizeof(compressive_conf),
+    .trunk = &trunk, .fields = fields, .conf_size = sizeof(compressive_conf),
     .check = check, .declare = declare, .build = build, .size = size,
     .samples = "num_tokens=29 dim=20 seq_len=8 depth=2 heads=2 B=2 N=25; "
                "num_tokens=29 dim=24 emb_dim=10 seq_len=6 depth=3 memory_layers=[1,3] mem_len=9 "

@@ -429,8 +429,43 @@ static int64_t size(const void *conf, const char *what)
         : !strcmp(what, "ignore_index") ? k->ignore_index : 0;
 }
 
+// ---- inside another model ----------------------------------------------------------------
+
+static hx_result trunk_fits(const void *conf, int64_t n, int64_t *width)
+{
+    const hierarchical_conf *k = conf;
+    *width = k->D;
+    if (n > k->seq_len)
+        return hx_fail(HX_E_INPUT, "seq_len: %d, and %lld rows are a segment with its slots [E-MODEL]", k->seq_len,
+            (long long)n);
+    if (k->predict_use_all_hierarchy || k->d[k->predict] != k->D)
+        return hx_fail(HX_E_INPUT, "the hierarchy that predicts must be as wide as the widest, %d, and predict alone: "
+            "what it makes of slots is read as an embedding again [E-MODEL]", k->D);
+    if (k->K > 1 && (k->recon_loss_weight > 0 || k->hierarchical_ar_loss_weight > 0))
+        return hx_fail(HX_E_INPUT, "recon_loss_weight and hierarchical_ar_loss_weight must be 0: slots are no tokens "
+            "that could be told again or predicted [E-MODEL]");
+    return HX_OK;
+}
+
+static hx_t trunk_rows(const void *conf, const void *self, hx_graph *g, hx_t x)
+{
+    run r = { conf, self, g, hx_dim(x, 1) };
+    hx_t e[MAX_H];
+    embed(&r, x, e);
+    return e[r.k->predict];
+}
+
+static void trunk_words(const void *self, hx_p *embedding, hx_p *weight, hx_p *bias)
+{
+    const hierarchical *m = self;
+    *embedding = m->E, *weight = m->logits, *bias = 0;
+}
+
+static const hx_trunk trunk = { trunk_fits, trunk_rows, trunk_words };
+
 HX_MODEL(hierarchical,
     .title = "HierarchicalTransformer", .source = "simple-hierarchical-transformer 0.2.0",
+    .trunk = &trunk,
     .fields = fields, .conf_size = sizeof(hierarchical_conf),
     .check = check, .declare = declare, .build = build, .size = size,
     .samples = "num_tokens=29 dim=20 depth=1 dim_head=8 heads=2 seq_len=32 B=2 N=25; "

@@ -396,10 +396,11 @@ static hx_t hourglass_at(const run *r, int l, hx_t x, hx_t mask)
     return transform(r, &r->m->level[l].post, lengthen(r, l, y, x), mask);
 }
 
-// E[ids] + P[0 .. n-1]
-static hx_t embed(const run *r, int64_t n)
+// x[B,n,d] + P[0 .. n-1]
+static hx_t placed(const run *r, hx_t x)
 {
     hx_graph *g = r->g;
+    int64_t n = hx_dim(x, 1);
     int32_t *at = hx_new(g->tape->arena, int32_t, g->batch * n);
     if (!at) {
         hx_tape_fail(g->tape, HX_E_NOMEM, "%s", hx_last_message());
@@ -408,14 +409,16 @@ static hx_t embed(const run *r, int64_t n)
     for (int64_t i = 0; i < g->batch * n; i++)
         at[i] = (int32_t)(i % n);
     hx_t positions = hx_constant(g->tape, true, 2, (int64_t[]){ g->batch, n }, at);
-    return t_add(t_embedding(g->ids, P(r->m->E), n), t_embedding(positions, P(r->m->P), n));
+    return t_add(x, t_embedding(positions, P(r->m->P), n));
 }
 
-// the final embeddings of n tokens
-static hx_t encode(const run *r, int64_t n, hx_t mask)
+// the final embeddings of x[B,n,d]
+static hx_t encode(const run *r, hx_t x, hx_t mask)
 {
-    return normed(r, r->m->last, hourglass_at(r, 0, embed(r, n), mask));
+    return normed(r, r->m->last, hourglass_at(r, 0, placed(r, x), mask));
 }
+
+static hx_t embed(const run *r, int64_t n) { return t_embedding(r->g->ids, P(r->m->E), n); }
 
 static void parity(const run *r, int64_t n, hx_t e)
 {
@@ -426,7 +429,7 @@ static void parity(const run *r, int64_t n, hx_t e)
     // whatever is not 0 counts
     mask = hx_reshape(t_any_ids(hx_reshape(mask, 2, (int64_t[]){ r->g->batch * n, 1 })), 2,
                       (int64_t[]){ r->g->batch, n });
-    e = encode(r, n, mask);
+    e = encode(r, embed(r, n), mask);
     hx_output(r->g, "masked_logits", apply(r, r->m->logits, e, HX_ACT_NONE, HX_NONE));
 }
 
@@ -445,7 +448,7 @@ static void build(const void *conf, const void *self, hx_graph *g)
                      "comes: model.causal is false [E-MODEL]");
         return;
     }
-    hx_t e = encode(r, n, HX_NONE);
+    hx_t e = encode(r, embed(r, n), HX_NONE);
     if (g->purpose == HX_FOR_LOGITS) {
         hx_t at = hx_reshape(g->position, 2, (int64_t[]){ 1, 1 });
         hx_output(g, "logits", apply(r, r->m->logits, t_embedding(at, t_flat(e), 1), HX_ACT_NONE,
@@ -467,8 +470,36 @@ static int64_t size(const void *conf, const char *what)
         : !strcmp(what, "ignore_index") ? k->ignore_index : 0;
 }
 
+// ---- inside another model ----------------------------------------------------------------
+
+static hx_result trunk_fits(const void *conf, int64_t n, int64_t *width)
+{
+    const hourglass_conf *k = conf;
+    *width = k->dim;
+    if (!k->causal)
+        return hx_fail(HX_E_INPUT, "causal: false lets tokens see later ones, slots that are to be written "
+                       "among them; leave it true [E-MODEL]");
+    return n <= k->max_seq_len ? HX_OK
+        : hx_fail(HX_E_INPUT, "max_seq_len: %d, and %lld rows are a segment with its slots [E-MODEL]",
+                  k->max_seq_len, (long long)n);
+}
+
+static hx_t trunk_rows(const void *conf, const void *self, hx_graph *g, hx_t x)
+{
+    run r = { conf, self, g };
+    return encode(&r, x, HX_NONE);
+}
+
+static void trunk_words(const void *self, hx_p *embedding, hx_p *weight, hx_p *bias)
+{
+    const hourglass *m = self;
+    *embedding = m->E, *weight = m->logits.w, *bias = m->logits.b;
+}
+
+static const hx_trunk trunk = { trunk_fits, trunk_rows, trunk_words };
+
 HX_MODEL(hourglass,
-    .title = "Hourglass", .source = "hourglass-transformer-pytorch; Nawrot et al. 2021",
+    .title = "Hourglass", .trunk = &trunk, .source = "hourglass-transformer-pytorch; Nawrot et al. 2021",
     .inputs = "mask", .fields = fields, .conf_size = sizeof(hourglass_conf),
     .check = check, .declare = declare, .build = build, .size = size,
     .samples = "num_tokens=29 dim=20 max_seq_len=32 depth=2 heads=2 dim_head=8 B=2 N=25; "

@@ -201,11 +201,9 @@ static hx_t feed_forward(const run *r, const layer *p, hx_t x)
     return apply(r, p->ff_out, t_geglu(apply(r, p->in, t_rmsnorm(x, P(p->ff_norm), 0), HX_NONE)), x);
 }
 
-// The final embeddings [B,n,D] of the tokens ids[B,n], with the memory as it is; leaves it as these
-// tokens make it.
-static hx_t segment(run *r, hx_t ids)
+// The final embeddings of x[B,n,D], with the memory as it is; leaves it as these rows make it.
+static hx_t segment(run *r, hx_t x)
 {
-    hx_t x = t_embedding(ids, P(r->m->E), hx_dim(ids, 1));
     for (int l = 0; l < r->k->depth; l++)
         x = feed_forward(r, &r->m->layer[l], attend(r, l, x));
     return t_rmsnorm(x, P(r->m->norm), 0);
@@ -234,10 +232,11 @@ static void show_memory(run *r, int64_t s)
     }
 }
 
+// n tokens from `from` on: [B,n,D]
 static hx_t tokens(const run *r, int64_t from, int64_t n)
 {
     hx_t ids = t_window_ids(r->g->ids, 1, (int)n, 1, (int)from);
-    return hx_reshape(ids, 2, (int64_t[]){ r->B, n });
+    return t_embedding(hx_reshape(ids, 2, (int64_t[]){ r->B, n }), P(r->m->E), n);
 }
 
 // All T tokens, segment by segment: their embeddings [B*T, D].
@@ -348,9 +347,53 @@ static int64_t size(const void *conf, const char *what)
         : !strcmp(what, "segment") ? k->segment_length : 0;
 }
 
+// ---- inside another model ----------------------------------------------------------------
+
+static hx_result trunk_fits(const void *conf, int64_t n, int64_t *width)
+{
+    const infini_conf *k = conf;
+    *width = k->dim;
+    return n <= (int64_t)k->segment_length * k->detach_every ? HX_OK
+        : hx_fail(HX_E_INPUT, "detach_every: gradients of its own memory end after %lld rows, and %lld are a segment "
+                  "with its slots [E-MODEL]", (long long)k->segment_length * k->detach_every, (long long)n);
+}
+
+// Its own memory begins empty and ends with x.
+static hx_t trunk_rows(const void *conf, const void *self, hx_graph *g, hx_t x)
+{
+    const infini_conf *k = conf;
+    int64_t B = hx_dim(x, 0), n = hx_dim(x, 1), D = k->dim, S = k->segment_length, count = hx_ceil_div(n, S);
+    run *r = hx_new(g->tape->arena, run, 1);
+    hx_t *e = hx_new(g->tape->arena, hx_t, 2 * count);
+    int64_t *size = hx_new(g->tape->arena, int64_t, count);
+    if (!r || !e || !size) {
+        hx_tape_fail(g->tape, HX_E_NOMEM, "no memory for %lld segments [E-NOMEM]", (long long)count);
+        return x;
+    }
+    *r = (run){ .k = k, .m = self, .g = g, .B = B };
+    if (!open_run(r, n) || count == 1)
+        return segment(r, x);
+    for (int64_t s = 0; s < count; s++)
+        size[s] = hx_min(S, n - s * S) * D;
+    hx_split(1, hx_reshape(x, 2, (int64_t[]){ B, n * D }), (int)count, size, e);
+    for (int64_t s = 0; s < count; s++) {
+        hx_t y = segment(r, hx_reshape(e[s], 3, (int64_t[]){ B, size[s] / D, D }));
+        e[count + s] = hx_reshape(y, 2, (int64_t[]){ B, size[s] });
+    }
+    return hx_reshape(hx_concat(1, (int)count, e + count), 3, (int64_t[]){ B, n, D });
+}
+
+static void trunk_words(const void *self, hx_p *embedding, hx_p *weight, hx_p *bias)
+{
+    const infini *m = self;
+    *embedding = m->E, *weight = m->logits.w, *bias = m->logits.b;
+}
+
+static const hx_trunk trunk = { trunk_fits, trunk_rows, trunk_words };
+
 HX_MODEL(infini,
     .title = "Infini-Transformer", .source = "infini-transformer-pytorch; Munkhdalai et al. 2024",
-    .fields = fields, .conf_size = sizeof(infini_conf),
+    .trunk = &trunk, .fields = fields, .conf_size = sizeof(infini_conf),
     .check = check, .declare = declare, .build = build, .size = size,
     .samples = "num_tokens=29 dim=20 depth=2 heads=2 dim_head=8 segment_length=8 B=2 N=25; "
                "num_tokens=29 dim=24 depth=2 heads=3 dim_head=10 segment_length=7 detach_every=5 "

@@ -426,6 +426,7 @@ static int64_t size(const void *conf, const char *what)
 }
 
 HX_MODEL(memformer,
+    .no_trunk = "its text is the target of another one, and its slots are renewed by attention of their own",
     .title = "Memformer", .source = "lucidrains/memformer; Wu et al. 2020",
     .inputs = "src.N tgt src_mask tgt_mask", .fields = fields, .conf_size = sizeof(memformer_conf),
     .check = check, .declare = declare, .build = build, .size = size,

@@ -275,6 +275,7 @@ static int64_t size(const void *conf, const char *what)
 }
 
 HX_MODEL(rmt_encoder,
+    .no_trunk = "it has a recurrent memory",
     .title = "Recurrent memory in an encoder that classifies",
     .source = "Bulatov et al. 2023; BERT, Devlin et al. 2019",
     .inputs = "labels", .fields = fields, .conf_size = sizeof(encoder_conf),

@@ -658,6 +658,7 @@ static int64_t size(const void *conf, const char *what)
 }
 
 HX_MODEL(rmt_lucidrains,
+    .no_trunk = "it has a recurrent memory",
     .title = "Recurrent Memory Transformer",
     .source = "recurrent-memory-transformer-pytorch; Bulatov et al. 2022",
     .fields = fields, .conf_size = sizeof(rmt_conf),

@@ -147,6 +147,7 @@ static void build(const void *conf, const void *self, hx_graph *g)
 }
 
 HX_MODEL(rmt_transformer_xl,
+    .no_trunk = "it has a recurrent memory",
     .title = "Recurrent memory transformer", .source = "booydar/LM-RMT; Bulatov et al. 2022",
     .fields = fields, .conf_size = sizeof(xl_conf),
     .check = check, .declare = declare, .build = build, .size = xl_size,

@@ -256,6 +256,7 @@ static int64_t size(const void *conf, const char *what)
 }
 
 HX_MODEL(rmt_wrapper,
+    .no_trunk = "it has a recurrent memory",
     .title = "Recurrent memory around GPT-2",
     .source = "booydar/recurrent-memory-transformer; Bulatov et al. 2023",
     .fields = fields, .conf_size = sizeof(wrapper_conf),

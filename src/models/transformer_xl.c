@@ -74,6 +74,7 @@ static void build(const void *conf, const void *self, hx_graph *g)
 }
 
 HX_MODEL(transformer_xl,
+    .no_trunk = "this is rmt_transformer_xl, where slots of one end see each other",
     .title = "Transformer-XL", .source = "kimiyoung/transformer-xl; Dai et al. 2019",
     .fields = fields, .conf_size = sizeof(xl_conf),
     .check = check, .declare = declare, .build = build, .size = xl_size,

@@ -76,6 +76,8 @@ static hx_result read_sample(work *w, const hx_model *m, int i, void *conf)
     }
     for (int k = 0; k < w->n_given; k++)
         w->given[k].shape[0] = w->batch;
+    if (m->open)
+        HX_TRY(m->open(w->arena, conf));
     return m->check(conf);
 }
 
