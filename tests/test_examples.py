@@ -44,7 +44,7 @@ class Examples(unittest.TestCase):
 
     def test_all(self):
         files = sorted(ROOT.glob('examples/**/*.yaml')) + sorted(ROOT.glob('presets/*.yaml'))
-        self.assertGreaterEqual(len(files), 19)
+        self.assertGreaterEqual(len(files), 20)
         for file in files:
             with self.subTest(file=file.name):
                 self.small(file)
