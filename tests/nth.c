@@ -24,8 +24,40 @@ void nth_arm(const char *what, long n, int error)
     nth.paused = 0;
 }
 
+// Behind each allocation of an arena: a mark that nobody may write, while calls are counted.
+enum { MARK = 32, MOST_MARKS = 1 << 14 };
+static struct { const hx_arena *arena; const uint8_t *at; } marks[MOST_MARKS];
+static int n_marks;
+
+static void *marked(hx_arena *a, uint8_t *p, size_t n)
+{
+    if (p && n_marks < MOST_MARKS) {
+        memset(p + n, 0xA5, MARK);
+        marks[n_marks].arena = a;
+        marks[n_marks++].at = p + n;
+    }
+    return p;
+}
+
+// Looks at the marks of an arena, NULL: of all, and forgets them.
+static void check_marks(const hx_arena *a)
+{
+    int kept = 0;
+    for (int k = 0; k < n_marks; k++) {
+        for (int i = 0; (!a || marks[k].arena == a) && i < MARK; i++)
+            if (marks[k].at[i] != 0xA5) {
+                fprintf(stderr, "an allocation was written behind its end\n");
+                abort();
+            }
+        if (a && marks[k].arena != a)
+            marks[kept++] = marks[k];
+    }
+    n_marks = kept;
+}
+
 long nth_disarm(void)
 {
+    check_marks(NULL);
     nth.what = NULL;
     return nth.seen;
 }
@@ -72,6 +104,25 @@ WRAP("memory", int, inflateInit2_, (z_streamp z, int bits, const char *version, 
 WRAP("inflateReset", int, inflateReset, (z_streamp z), (z), Z_STREAM_ERROR)
 WRAP("memory", XXH3_state_t *, XXH3_createState, (void), (), NULL)
 
+extern void __real_hx_arena_free(hx_arena **a), __wrap_hx_arena_free(hx_arena **a);
+void __wrap_hx_arena_free(hx_arena **a)
+{
+    if (a && *a)
+        check_marks(*a);
+    __real_hx_arena_free(a);
+}
+
+extern void *__real_hx_alloc(hx_arena *a, size_t n), *__wrap_hx_alloc(hx_arena *a, size_t n);
+void *__wrap_hx_alloc(hx_arena *a, size_t n)
+{
+    if (fails("memory")) {
+        hx_fail(HX_E_NOMEM, "no memory, on purpose [E-NOMEM]");
+        return NULL;
+    }
+    bool mark = nth.what && !nth.paused && n < SIZE_MAX / 4;
+    return mark ? marked(a, __real_hx_alloc(a, n + MARK), n) : __real_hx_alloc(a, n);
+}
+
 // The library says itself how many bytes an arena could not give.
 #define WRAP_ARENA(type, name, params, args)                     \
     extern type __real_##name params;                            \
@@ -83,7 +134,6 @@ WRAP("memory", XXH3_state_t *, XXH3_createState, (void), (), NULL)
         hx_fail(HX_E_NOMEM, "no memory, on purpose [E-NOMEM]");  \
         return NULL;                                             \
     }
-WRAP_ARENA(void *, hx_alloc, (hx_arena *a, size_t n), (a, n))
 WRAP_ARENA(char *, hx_strdup, (hx_arena *a, const char *s), (a, s))
 
 extern char *__wrap_hx_sprintf(hx_arena *a, const char *fmt, ...);

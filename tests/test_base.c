@@ -1,5 +1,7 @@
 // test_base.c - results, messages, checked sizes, fields from text, nearest words.
 #include <locale.h>
+#include <math.h>
+#include <stdio.h>
 #include "../runtime/arena.h"
 #include "../runtime/kernel.h"
 #include "suite.h"
@@ -145,10 +147,45 @@ START_TEST(numbers)
     }
     static const char *const bad[] = { "",      " ",    "-",    ".",     "e5",    "1e",  "1e+",
                                        "1x",    "0x10", "1,5",  "1 2",   "nan",   "inf", "--1",
-                                       "1.2.3", "null", "true", "1e309", "-1e309" };
+                                       "1.2.3", "null", "true", "1e309", "-1e309", "1e5x", "1e-x" };
     for (int i = 0; i < HX_COUNT(bad); i++)
         ck_assert_msg(set("eps", bad[i]) == HX_E_INPUT, "'%s' was taken as %g", bad[i], obj.d);
     REFUSES("lr", "1e39", "lr", "1e39", "E-RANGE");
+}
+END_TEST
+
+// Against the C library's, which rounds to nearest even as well: near halves, powers of two and the ends.
+START_TEST(nearest_numbers)
+{
+    uint64_t state = 1;
+    for (int i = 0; i < 12000; i++) {
+        char text[64];
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        uint64_t bits = state ^ state >> 29;
+        double d;
+        int digits = 1 + (int)(state >> 33) % 19;
+        if (i % 3 == 0) {                  // a double, and the middle to the next one as far as 19 digits go
+            memcpy(&d, &bits, sizeof d);
+            snprintf(text, sizeof text, "%.*e", digits - 1, d);
+            if (!isfinite(d))
+                continue;
+        } else if (i % 3 == 1) {           // whole numbers of 54 bits: every second lies half way
+            snprintf(text, sizeof text, "%llue%d", (unsigned long long)((1ull << 53) + (bits >> 11)), i / 3 % 6);
+        } else {
+            snprintf(text, sizeof text, "%.*se%d", digits, "9999999999999999999" + i % 2, (int)(bits >> 7) % 680 - 360);
+        }
+        double want = strtod(text, NULL);
+        ck_assert_int_eq(set("eps", text), isfinite(want) ? HX_OK : HX_E_INPUT);
+        ck_assert_msg(!isfinite(want) || obj.d == want, "%s gave %.17g", text, obj.d);
+    }
+    static const char *const ends[] = { "2.4703282292062327e-324", "2.4703282292062328e-324", "1.7976931348623158e308",
+        "1.7976931348623159e308", "1e-340", "2.2250738585072011e-308", "2.2250738585072014e-308", "1e-400",
+        "9007199254740993e0", "90071992547409930e-1", "18014398509481990", "0.5e-323" };
+    for (int i = 0; i < HX_COUNT(ends); i++) {
+        double want = strtod(ends[i], NULL);
+        ck_assert_int_eq(set("eps", ends[i]), isfinite(want) ? HX_OK : HX_E_INPUT);
+        ck_assert_msg(!isfinite(want) || obj.d == want, "%s gave %.17g", ends[i], obj.d);
+    }
 }
 END_TEST
 
@@ -177,6 +214,9 @@ START_TEST(integers)
     REFUSES("tokens", "1e30", "1e30", "9223372036854775807");
     REFUSES("steps", "1.5", "steps", "1.5", "fraction");
     REFUSES("steps", "ten", "steps", "'ten'");
+    REFUSES("steps", "2147483648", "-2147483648 to 2147483647");
+    REFUSES("steps", "-2147483649", "-2147483649", "-2147483648 to 2147483647");
+    ck_assert_int_eq(set("tokens", "-9223372036854775807e0"), HX_E_INPUT);       // no double is this
 }
 END_TEST
 
@@ -207,6 +247,10 @@ START_TEST(lists)
     REFUSES("window_sizes", "[1, 2", "closing");
     REFUSES("window_sizes", "[1, two]", "'two'");
     REFUSES("betas", "[0.9, null]", "'null'");
+    REFUSES("betas", "[0.9", "closing");
+    REFUSES("betas", "[", "closing");
+    REFUSES("window_sizes", "", "'' is not an integer");
+    REFUSES("files", "[a", "closing");
     char many[HX_MAX_LIST * 3 + 8] = "[1";
     for (int i = 0; i < HX_MAX_LIST; i++)
         strcat(many, ",1");
@@ -221,6 +265,17 @@ START_TEST(texts)
     ck_assert_str_eq(obj.strs.v[0], "a.txt");
     ck_assert_str_eq(obj.strs.v[1], "b, \"c\"");
     ck_assert_str_eq(obj.strs.v[2], "d]");
+    // quotes that do not end, or hold a backslash at their end
+    ck_assert_int_eq(set("files", "[\"]"), HX_OK);
+    ck_assert_str_eq(obj.strs.v[0], "\"");
+    ck_assert_int_eq(set("files", "[\"c\\]"), HX_OK);
+    ck_assert_str_eq(obj.strs.v[0], "\"c\\");
+    ck_assert_int_eq(set("files", "['a\"]"), HX_OK);
+    ck_assert_str_eq(obj.strs.v[0], "'a\"");
+    ck_assert_int_eq(set("files", "['a\\b']"), HX_OK);
+    ck_assert_str_eq(obj.strs.v[0], "a\\b");
+    ck_assert_int_eq(set("files", "[\"a\\\"]"), HX_OK);
+    ck_assert_str_eq(obj.strs.v[0], "a\\");
     char word[] = "one file.txt";
     ck_assert_int_eq(set("files", word), HX_OK);
     ck_assert_int_eq(set("name", word), HX_OK);
@@ -249,6 +304,35 @@ START_TEST(unknown_keys)
     REFUSES("zzzzzz", "1", "unknown key 'zzzzzz' [E-KEY]");
     ck_assert_ptr_eq(hx_field_find(fields, "lr"), &fields[2]);
     ck_assert_ptr_null(hx_field_find(fields, "l"));
+}
+END_TEST
+
+// Tables that are off, and one with more names than are compared.
+START_TEST(tables)
+{
+    hx_field wrong[] = { { "a", (hx_type)99, 0, NULL, 0, 0, "" }, { 0 } };
+    ck_assert_int_eq(hx_field_set(wrong, &obj, "a", "1", arena), HX_E_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(hx_last_message(), "type 99"));
+    hx_field list[] = { { "a", HX_STRS, offsetof(all, strs), "[b]", 0, 0, "" }, { 0 } };
+    ck_assert_int_eq(hx_fields_default(list, &obj), HX_E_INTERNAL);
+    list[0].def = "b";
+    ck_assert_int_eq(hx_fields_default(list, &obj), HX_OK);
+    ck_assert(obj.strs.n == 1 && !strcmp(obj.strs.v[0], "b"));
+    list[0].def = "";
+    ck_assert_int_eq(hx_fields_default(list, &obj), HX_OK);
+    ck_assert_int_eq(obj.strs.n, 0);
+    ck_assert(hx_fields_default(NULL, &obj) == HX_OK && !hx_field_find(NULL, "a"));
+    hx_field many[302] = { 0 };
+    for (int i = 0; i < 300; i++)
+        many[i] = (hx_field){ "word", HX_I32, 0, "0", 0, 0, "" };
+    many[255].name = "needle";
+    many[256].name = "noodle";
+    ck_assert_int_eq(hx_field_set(many, &obj, "needl", "1", arena), HX_E_INPUT);
+    ck_assert_ptr_nonnull(strstr(hx_last_message(), "'needle'"));
+    ck_assert_int_eq(hx_field_set(many, &obj, "noodl", "1", arena), HX_E_INPUT);
+    ck_assert_ptr_null(strstr(hx_last_message(), "'noodle'"));
+    ck_assert_int_eq(hx_field_set(many, &obj, "noodle", "7", arena), HX_OK);
+    ck_assert_int_eq(obj.i, 7);
 }
 END_TEST
 
@@ -287,8 +371,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { results,    messages,     sizes,   defaults,        numbers,
-                                   any_locale, integers,     bounds,  lists,           texts,
-                                   booleans,   unknown_keys, nearest, capability_names };
+    const TTest *const tests[] = { results, messages, sizes, defaults, numbers, nearest_numbers, any_locale,
+                                   integers, bounds, lists, texts, booleans, unknown_keys, tables, nearest,
+                                   capability_names };
     return run_suite("base", setup, teardown, tests, HX_COUNT(tests));
 }

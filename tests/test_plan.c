@@ -1,8 +1,11 @@
 // test_plan.c - what the planner makes of random tapes: every read finds the value that the tape means,
 // steps of one level do not touch each other, no step waits for nothing, and memory is not wasted.
+#include "../src/core/interp.h"
 #include "../src/core/plan.h"
 #include "../src/ops/t.h"
+#include "nth.h"
 #include "suite.h"
+#include <math.h>
 
 #define ok(expr) ck_assert_msg((expr) == HX_OK, "%s", hx_last_message())
 #define fails(expr, code, text)                                                         \
@@ -197,6 +200,12 @@ static void check_plan(const hx_plan *p, bool plain)
     free(m);
 }
 
+// 16 rows of 16: 1024 bytes each.
+static hx_t layer(hx_t x, int i)
+{
+    return t_linear(x, outside(HX_PARAM, 1024 * i, 16, 16), HX_NONE, HX_ACT_NONE, HX_NONE);
+}
+
 // ---- random tapes --------------------------------------------------------------------------
 
 static hx_t one_op(hx_t *pool, int n, int64_t cols, bool plain)
@@ -263,17 +272,60 @@ static void random_plans(bool plain, int64_t block)
     }
 }
 
+// All bytes, steps and levels of the plans of a thousand tapes: what was once reached. Fewer is fine.
+START_TEST(none_wasted)
+{
+    int64_t bytes = 0, steps = 0, levels = 0, bound = 0, moved = 0;
+    for (int i = 0; i < 1000; i++) {
+        state = (uint64_t)i * 131 + 7;
+        hx_plan *p;
+        random_tape(i % 2);
+        ok(hx_plan_new(tape, dev, &p));
+        bytes += p->temp_bytes;
+        bound += p->bound_bytes;
+        steps += p->n_step;
+        levels += p->n_level;
+        moved += p->bytes;
+        hx_plan_free(&p);
+        hx_tape_free(&tape);
+        tape = hx_tape_new();
+    }
+    ck_assert_int_le(bytes, 1486336);
+    ck_assert_int_le(steps, 13640);
+    ck_assert_int_le(levels, 6092);
+    ck_assert_int_le(moved, 6017476);
+    ck_assert_int_le(bound, bytes);
+}
+END_TEST
+
+// A chain of steps that may work in place has the memory of one; where the old value is still needed, of two.
+START_TEST(in_place)
+{
+    hx_plan *p;
+    hx_t x = layer(outside(HX_INPUT, 0, 16, 16), 0), first = x;
+    for (int i = 0; i < 3; i++)
+        x = t_scale(x, 2);
+    keep(layer(x, 1), HX_OUTPUT, 0);
+    ok(hx_plan_new(tape, dev, &p));
+    ck_assert_int_eq(p->temp_bytes, 1024);
+    ck_assert_int_eq(p->n_step, 5);
+    ck_assert_int_eq(p->owner[hx_value_of(x)->storage], hx_value_of(first)->storage);
+    check_plan(p, true);
+    hx_plan_free(&p);
+    keep(layer(first, 2), HX_OUTPUT, 1024);
+    ok(hx_plan_new(tape, dev, &p));
+    ck_assert_int_eq(p->temp_bytes, 2048);
+    ck_assert_int_ne(p->owner[hx_value_of(x)->storage], hx_value_of(first)->storage);
+    check_plan(p, true);
+    hx_plan_free(&p);
+}
+END_TEST
+
 START_TEST(rows) { random_plans(true, INT64_MAX / 4); } END_TEST
 START_TEST(columns_too) { random_plans(false, INT64_MAX / 4); } END_TEST
 START_TEST(in_blocks) { random_plans(false, 1024); } END_TEST
 
 // ---- known plans ---------------------------------------------------------------------------
-
-// 16 rows of 16: 1024 bytes each.
-static hx_t layer(hx_t x, int i)
-{
-    return t_linear(x, outside(HX_PARAM, 1024 * i, 16, 16), HX_NONE, HX_ACT_NONE, HX_NONE);
-}
 
 START_TEST(known_memory)
 {
@@ -373,6 +425,166 @@ START_TEST(dumped)
 }
 END_TEST
 
+// ---- 16 bits -------------------------------------------------------------------------------
+
+// Is every argument of 16 bits one that its kernel takes so, with rows that nobody else's words touch?
+static int check_halves(const hx_plan *p)
+{
+    int halves = 0;
+    for (int i = 0; i < p->n_step; i++) {
+        const hx_node *n = &p->tape->node[p->step[i].node];
+        uint32_t mask = 0;
+        for (int k = 0; k < n->n_in + n->n_out; k++) {
+            const hx_value *v = n->arg[k].id ? &p->tape->value[n->arg[k].id] : NULL;
+            if (!v || !p->half[v->storage])
+                continue;
+            halves++;
+            mask |= 1u << k;
+            ck_assert(p->step[i].row->half >> k & 1);
+            ck_assert_int_eq(p->tape->storage[v->storage].place, HX_TEMP);
+            ck_assert_int_eq((v->off | v->ld | v->shape[v->rank - 1]) % HX_HALF_EIGHT, 0);
+            ck_assert(n->sig->flags[k] & HX_ARG_STRIDED || v->off * 2 % 256 == 0);
+            ck_assert(!v->is_int);
+        }
+        // told to the kernel as its last constant
+        const hx_kernel *kernel = &p->step[i].kernel;
+        ck_assert(!p->step[i].row->half || (kernel->spec[kernel->n_spec - 1] & ~HX_HALF_BF) == mask);
+    }
+    return halves;
+}
+
+START_TEST(halves)
+{
+    hx_plan *p;
+    if (!hx_spirv_find("linear.coop_bf16"))
+        return;                            // built without a compiler for these
+    hx_dev_close(&dev);
+    ok(hx_dev_open(&(hx_dev_params){ .select = "null", .precision = HX_BF16 }, &dev));
+    // a product of a product: what lies between is rounded anyway, and whole rows of eight
+    for (int64_t cols = 64; cols >= 60; cols -= 4) {
+        hx_t in = outside(HX_INPUT, 0, 64, cols);
+        hx_t x = t_linear(in, outside(HX_PARAM, 0, cols, cols), HX_NONE, HX_ACT_NONE, HX_NONE);
+        hx_t y = t_linear(x, outside(HX_PARAM, 65536, cols, cols), HX_NONE, HX_ACT_NONE, HX_NONE);
+        keep(y, HX_OUTPUT, 0);
+        ok(hx_plan_new(tape, dev, &p));
+        ck_assert_int_eq(p->n_step, 2);
+        for (int i = 0; i < 2; i++) {
+            ck_assert_ptr_nonnull(p->step[i].row);
+            ck_assert_int_eq(p->step[i].row->precision, HX_BF16);
+        }
+        ck_assert_int_eq(check_halves(p), cols % 8 ? 0 : 2);
+        ck_assert_int_eq(p->temp_bytes, hx_align(64 * cols * (cols % 8 ? 4 : 2), 256));
+        ck_assert_int_eq(p->bytes, (cols % 8 ? 4 : 2) * 2 * 64 * cols + 4 * 2 * 64 * cols + 4 * 2 * cols * cols);
+        hx_plan_free(&p);
+        hx_tape_free(&tape);
+        tape = hx_tape_new();
+    }
+    // read by what does not round, too: 32 bits
+    hx_t x = t_linear(outside(HX_INPUT, 0, 64, 64), outside(HX_PARAM, 0, 64, 64), HX_NONE, HX_ACT_NONE, HX_NONE);
+    keep(t_linear(x, outside(HX_PARAM, 65536, 64, 64), HX_NONE, HX_ACT_NONE, HX_NONE), HX_OUTPUT, 0);
+    keep(t_scale(x, 2), HX_OUTPUT, 65536);
+    ok(hx_plan_new(tape, dev, &p));
+    ck_assert_int_eq(check_halves(p), 0);
+    hx_plan_free(&p);
+}
+END_TEST
+
+// Without the units nothing rounds and nothing is stored in 16 bits.
+START_TEST(single_precision)
+{
+    hx_plan *p;
+    keep(layer(layer(outside(HX_INPUT, 0, 16, 16), 0), 1), HX_OUTPUT, 0);
+    ok(hx_plan_new(tape, dev, &p));
+    for (int i = 0; i < p->n_step; i++)
+        ck_assert_ptr_null(p->step[i].row);
+    for (int s = 0; s < tape->n_storage; s++)
+        ck_assert(!p->half[s]);
+    hx_plan_free(&p);
+}
+END_TEST
+
+// ---- gradients -----------------------------------------------------------------------------
+
+enum { SIDE = 16, CELLS = SIDE * SIDE, LAYERS = 6 };
+
+// A random chain of layers, sums and parts; `again`: a random half is made again in the backward pass.
+static hx_t chain(uint64_t seed, bool again, hx_t *in, hx_t w[LAYERS])
+{
+    hx_t x, before, half[2];
+    uint64_t marks = seed * 0x9E3779B97F4A7C15u >> 20;
+    *in = x = before = outside(HX_PARAM, 0, SIDE, SIDE);
+    for (int i = 0; i < LAYERS; i++)
+        w[i] = outside(HX_PARAM, 4 * CELLS * (i + 1), SIDE, SIDE);
+    state = seed;
+    for (int i = 0; i < 14; i++) {
+        hx_t old = x;
+        switch (roll(7)) {
+        case 0: x = t_add(x, before); break;
+        case 1: x = t_axpy(before, x, 0.5f); break;
+        case 2: x = t_scale(x, 0.75f); break;
+        case 3:
+            hx_split(1, x, 2, (int64_t[]){ 4, SIDE - 4 }, half);
+            x = hx_concat(1, 2, (hx_t[]){ half[0], roll(2) ? half[1] : t_scale(half[1], 3) });
+            break;
+        case 4: x = t_flat(hx_reshape(x, 3, (int64_t[]){ 2, SIDE / 2, SIDE })); break;
+        default: x = t_linear(x, w[roll(LAYERS)], HX_NONE, roll(2) ? HX_ACT_GELU : HX_ACT_NONE, roll(3) ? HX_NONE : before);
+        }
+        before = roll(3) ? before : old;
+        if (again && marks >> i & 1)
+            hx_recompute(x);
+    }
+    return t_sum(x);
+}
+
+static real gradient(uint64_t seed, bool again, real *dx, real *dw, const real *values)
+{
+    hx_t in, w[LAYERS], loss = chain(seed, again, &in, w);
+    real sum = 0;
+    hx_backward(loss);
+    ok(hx_tape_error(tape));
+    hx_interp *run = hx_interp_new(tape);
+    hx_interp_set(run, in, values);
+    for (int i = 0; i < LAYERS; i++)
+        hx_interp_set(run, w[i], values + CELLS * (i + 1));
+    ok(hx_interp_run(run));
+    hx_interp_get(run, loss, &sum);
+    memset(dw, 0, sizeof *dw * LAYERS * CELLS);
+    memset(dx, 0, sizeof *dx * CELLS);
+    if (hx_is(hx_grad(in)))
+        hx_interp_get(run, hx_grad(in), dx);
+    for (int i = 0; i < LAYERS; i++)
+        if (hx_is(hx_grad(w[i])))
+            hx_interp_get(run, hx_grad(w[i]), dw + CELLS * i);
+    hx_interp_free(&run);
+    hx_tape_free(&tape);
+    tape = hx_tape_new();
+    return sum;
+}
+
+// What is made again changes no gradient, and gradients are those that differences give.
+START_TEST(made_again)
+{
+    static real values[CELLS * (LAYERS + 1)], dx[2][CELLS], dw[2][LAYERS * CELLS];
+    for (int i = 0; i < HX_COUNT(values); i++)
+        values[i] = 0.3 * sin(1 + 3.1 * i);
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        real sum = gradient(seed, false, dx[0], dw[0], values);
+        ck_assert(sum == gradient(seed, true, dx[1], dw[1], values));
+        ck_assert_mem_eq(dx[0], dx[1], sizeof *dx);
+        ck_assert_mem_eq(dw[0], dw[1], sizeof *dw);
+        static real scratch_dx[CELLS], scratch_dw[LAYERS * CELLS];
+        int at = (int)(seed * 37 % CELLS);
+        real old = values[at], up, down, step = 1e-5;
+        values[at] = old + step;
+        up = gradient(seed, false, scratch_dx, scratch_dw, values);
+        values[at] = old - step;
+        down = gradient(seed, false, scratch_dx, scratch_dw, values);
+        values[at] = old;
+        ck_assert_double_eq_tol(dx[0][at], (up - down) / (2 * step), 1e-6 * (1 + fabs(dx[0][at])));
+    }
+}
+END_TEST
+
 // ---- what cannot be ------------------------------------------------------------------------
 
 START_TEST(too_large)
@@ -408,6 +620,30 @@ START_TEST(too_large)
     for (int k = 0; k < HX_N_PLACES; k++)
         hx_memory_free(&all[k]);
     hx_plan_free(&p);
+}
+END_TEST
+
+// No memory for any part of a plan: told, and nothing left behind.
+START_TEST(no_memory)
+{
+    state = 5;
+    random_tape(false);
+    tape->grads_within = 1 << 12;
+    for (long n = 1;; n++) {
+        hx_plan *p;
+        nth_arm("memory", n, ENOMEM);
+        hx_result r = hx_plan_new(tape, dev, &p);
+        long seen = nth_disarm();
+        if (seen < n) {
+            ok(r);
+            ck_assert_int_gt(n, 20);
+            hx_plan_free(&p);
+            break;
+        }
+        ck_assert_int_eq(r, HX_E_NOMEM);
+        ck_assert_ptr_nonnull(strstr(hx_last_message(), "E-NOMEM"));
+        ck_assert_ptr_null(p);
+    }
 }
 END_TEST
 
@@ -460,7 +696,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { rows, columns_too, in_blocks, known_memory, known_levels, known_barriers,
+    const TTest *const tests[] = { rows, columns_too, in_blocks, none_wasted, in_place, halves,
+                                   single_precision, made_again, no_memory, known_memory, known_levels, known_barriers,
                                    dumped, too_large, backward_once, memory_in_blocks };
     return run_suite("plan", begin, end, tests, HX_COUNT(tests));
 }

@@ -46,10 +46,12 @@ static int64_t extent(const hx_value *v) { return (row_count(v) - 1) * v->ld + c
 
 // ---- what must run -----------------------------------------------------------------------
 
-static void find_needed(work *w)
+static hx_result find_needed(work *w)
 {
     const hx_tape *t = w->t;
     bool *wanted = hx_new(w->p->arena, bool, t->n_storage + 1);
+    if (!wanted)
+        return HX_E_NOMEM;
     for (int s = 0; s < t->n_storage; s++)
         w->last_read[s] = -1;
     for (int i = t->n_node - 1; i >= 0; i--) {
@@ -67,6 +69,7 @@ static void find_needed(work *w)
                     w->last_read[s] = i;
             }
     }
+    return HX_OK;
 }
 
 // ---- kernels, and what they make of elements -----------------------------------------------
@@ -596,7 +599,7 @@ static hx_result plan(work *w)
         w->head[s] = -1;
     for (size_t s = 0; s < n_storage; s++)
         w->first[s] = w->last[s] = -1;
-    find_needed(w);
+    HX_TRY(find_needed(w));
     find_halves(w);
     share_in_place(w);
     for (int i = 0; i < t->n_node; i++)
