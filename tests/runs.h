@@ -39,7 +39,7 @@ static inline hx_run_conf *conf_with(const char *const *set, int n)
 #define CONF(...) conf_with((const char *[]){ "run.seed=3", __VA_ARGS__ }, \
                             HX_COUNT(((const char *[]){ "run.seed=3", __VA_ARGS__ })))
 
-static hx_dev *open_dev(const char *select, int threads)
+static inline hx_dev *open_dev(const char *select, int threads)
 {
     hx_dev *d = NULL;
     ck_ok(hx_dev_open(&(hx_dev_params){ .select = select, .threads = threads }, &d));

@@ -2,8 +2,7 @@
 // memory that hardly grows with their number.
 #include "../src/core/case.h"
 #include "../src/train/pass.h"
-#include "scratch.h"
-#include <math.h>
+#include "runs.h"
 
 enum { L = 8, B = 2 };
 static const char *const models[] = {
@@ -40,10 +39,10 @@ static const char *const devices[] = { "host", "name:llvmpipe" };
 
 typedef struct world { hx_dev *dev; hx_case c; hx_net net; float *params; } world;
 
-static bool open_world(world *w, const char *device, const char *text)
+static bool open_world_as(world *w, const char *device, hx_precision precision, const char *text)
 {
     *w = (world){ 0 };
-    if (hx_dev_open(&(hx_dev_params){ .select = device, .threads = 2 }, &w->dev))
+    if (hx_dev_open(&(hx_dev_params){ .select = device, .threads = 2, .precision = precision }, &w->dev))
         return false;
     ck_ok(hx_case_parse(arena, "test", text, (int64_t)strlen(text), &w->c));
     ck_ok(hx_net_init(&w->net, w->c.model, w->c.conf));
@@ -56,6 +55,11 @@ static bool open_world(world *w, const char *device, const char *text)
             w->params[q->at / 4 + k] += 0.05f * (float)sin((double)(17 * k + 3 * i));
     }
     return true;
+}
+
+static bool open_world(world *w, const char *device, const char *text)
+{
+    return open_world_as(w, device, HX_FP32, text);
 }
 
 static void close_world(world *w)
@@ -90,6 +94,26 @@ static float *gradient(world *w, bool replays, int64_t segments, float *loss)
     return g;
 }
 
+// The gradients of all parameters agree, to a share `near` of their size. Whether they have the same bits.
+static bool agree(world *w, const char *model, const char *device, double near)
+{
+    float a, b, *kept = gradient(w, false, 5, &a), *again = gradient(w, true, 5, &b);
+    ck_assert_msg(a == b, "%s: losses %.9g, %.9g", model, a, b);
+    for (int k = 0; k < w->net.params->n; k++) {
+        const hx_param *q = &w->net.params->list[k];
+        double e = 0, size = 0;
+        for (int64_t j = 0; j < q->elems && !q->table; j++) {
+            float x = kept[q->at / 4 + j], y = again[q->at / 4 + j];
+            e += (x - y) * (x - y);
+            size += x * x;
+        }
+        bool zero = size < 1e-14;
+        ck_assert_msg(zero ? sqrt(e) < 1e-7 : sqrt(e / size) < near, "%s on %s: the gradient of %s differs by %.1e of %.1e",
+                      model, device, q->name, sqrt(e), sqrt(size));
+    }
+    return !memcmp(kept, again, (size_t)w->net.params->bytes);
+}
+
 // Sums of several shares may be taken in another order: 1e-6 of a gradient's size, most are equal.
 START_TEST(the_same_gradient)
 {
@@ -98,25 +122,78 @@ START_TEST(the_same_gradient)
         world w;
         if (!open_world(&w, devices[i % HX_COUNT(devices)], models[i / HX_COUNT(devices)]))
             continue;
-        float a, b, *kept = gradient(&w, false, 5, &a), *again = gradient(&w, true, 5, &b);
-        ck_assert_msg(a == b, "%s: losses %.9g, %.9g", models[i / 2], a, b);
-        for (int k = 0; k < w.net.params->n; k++) {
-            const hx_param *q = &w.net.params->list[k];
-            double e = 0, size = 0;
-            for (int64_t j = 0; j < q->elems && !q->table; j++) {
-                float x = kept[q->at / 4 + j], y = again[q->at / 4 + j];
-                e += (x - y) * (x - y);
-                size += x * x;
-            }
-            bool zero = size < 1e-14;
-            ck_assert_msg(zero ? sqrt(e) < 1e-7 : sqrt(e / size) < 1e-6, "%s on %s: the gradient of %s differs by %.1e of %.1e",
-                          models[i / 2], devices[i % 2], q->name, sqrt(e), sqrt(size));
-        }
-        same += !memcmp(kept, again, (size_t)w.net.params->bytes);
+        same += agree(&w, models[i / HX_COUNT(devices)], devices[i % HX_COUNT(devices)], 1e-6);
         all++;
         close_world(&w);
     }
     printf("  equal bits in %d of %d\n", same, all);
+}
+END_TEST
+
+// In bf16 what is made again has been rounded as what was kept. Only devices that have matrix units.
+START_TEST(the_same_gradient_in_bf16)
+{
+    hx_dev_info list[8];
+    int n, same = 0, all = 0;
+    const char *note;
+    world w;
+    ck_ok(hx_dev_list(list, HX_COUNT(list), &n, &note));
+    for (int i = 0; i < n * HX_COUNT(models); i++) {
+        const char *device = list[i % n].selector, *model = models[i / n];
+        if (*list[i % n].why_not || !open_world_as(&w, device, HX_BF16, model))
+            continue;
+        same += agree(&w, model, device, 1e-6);
+        all++;
+        close_world(&w);
+    }
+    printf("  bf16: equal bits in %d of %d\n", same, all);
+}
+END_TEST
+
+// Training along streams with dropout: what is made again drops the same elements, and memories go on from step
+// to step, so that the weights after eight steps are those of a training that keeps everything.
+static const char *const streams[] = {
+    "rmt_transformer_xl, n_token: 128, n_layer: 2, n_head: 2, d_model: 16, d_head: 8, d_inner: 24, tgt_len: 8, mem_len: 8,"
+    " num_mem_tokens: 2, dropout: %s",
+    "rmt_transformer_xl, n_token: 128, n_layer: 2, n_head: 2, d_model: 16, d_head: 8, d_inner: 24, tgt_len: 8,"
+    " num_mem_tokens: 3, pre_lnorm: true, dropout: %s",
+    "rmt, num_mem_tokens: 2, segment_size: 8, backbone: {arch: compressive, num_tokens: 128, dim: 16, depth: 2, heads: 2,"
+    " seq_len: 12, ff_dropout: %s, attn_layer_dropout: 0.1}",
+    "rmt_lucidrains, num_tokens: 128, dim: 16, depth: 2, dim_head: 8, heads: 2, seq_len: 8, num_memory_tokens: 2, carry_xl: true",
+    "infini, num_tokens: 128, dim: 16, depth: 2, dim_head: 8, heads: 2, segment_length: 8, detach_every: 9",
+};
+
+static void stream(const char *name, int which, const char *p, bool replays, hx_dev *d, seen *s)
+{
+    hx_run_conf *c = NULL;
+    const char *text = hx_sprintf(arena, "run: {seed: 3}\nmodel: {arch: %s}\ndata: {train: [text.txt], split: [0.8, 0.1, 0.1], "
+        "order: stream}\ntrain: {steps: 8, batch: 4, seq_len: 32, accumulate: 2, replay: %s}\noptim: {lr: 1e-2}\n"
+        "eval: {every: 0}\nsample: {every: 0}\nsave: {every: 0}\nlog: {every: 1}\n", streams[which], replays ? "true" : "false");
+    // the share that is dropped
+    char *at_p = strstr(text, "%s");
+    const char *all = at_p ? hx_sprintf(arena, "%.*s%s%s", (int)(at_p - text), text, p, at_p + 2) : text;
+    ck_ok(hx_run_conf_parse(arena, "test.yaml", all, scratch, NULL, 0, &c));
+    *s = (seen){ 0 };
+    ck_ok(train_in(name, c, d, s));
+}
+
+START_TEST(along_streams_with_dropout)
+{
+    make_text();
+    hx_dev *d = NULL;
+    int which = _i / HX_COUNT(devices);
+    if (hx_dev_open(&(hx_dev_params){ .select = devices[_i % HX_COUNT(devices)], .threads = 2 }, &d))
+        return;
+    seen kept, again, none;
+    stream("kept", which, "0.2", false, d, &kept);
+    stream("again", which, "0.2", true, d, &again);
+    check_same_run("kept", "again", 8);
+    ck_assert(kept.loss[8] == again.loss[8] && kept.loss[8] != kept.loss[1]);
+    if (strstr(streams[which], "%s")) {
+        stream("none", which, "0", true, d, &none);
+        ck_assert_msg(none.loss[1] != again.loss[1], "nothing was dropped");
+    }
+    hx_dev_close(&d);
 }
 END_TEST
 
@@ -144,6 +221,18 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { the_same_gradient, memory_of_one_segment };
-    return run_suite("replay", setup, teardown, tests, HX_COUNT(tests));
+    Suite *s = suite_create("replay");
+    TCase *c = tcase_create("all");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_set_timeout(c, 120);
+    tcase_add_test(c, the_same_gradient);
+    tcase_add_test(c, the_same_gradient_in_bf16);
+    tcase_add_test(c, memory_of_one_segment);
+    tcase_add_loop_test(c, along_streams_with_dropout, 0, HX_COUNT(devices) * HX_COUNT(streams));
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
 }

@@ -143,7 +143,7 @@ class Recall:
         start = time.time()
         metrics = e.train(run, RECALL % {
             'seed': e.o.seed, 'model': model, 'steps': steps, 'batch': batch, 'length': self.length, 'lr': lr,
-            'warmup': min(100, steps // 4 + 1), 'every': max(steps // 10, 1),
+            'warmup': min(100, steps // 4 + 1), 'every': max(steps // 5, 1),
             'init': (e.out / init).resolve() if init else '',
             'train': ', '.join('%s%d/train' % (at, d) for d in self.distances),
             'test': ', '.join('%s%d/test' % (at, d) for d in self.distances)})
