@@ -37,6 +37,7 @@ typedef struct hx_value {
     int      held;                         // as a gradient: how many still need it as it is
     int      again;                        // value id of its second making; 0: none
     int      narrow;                       // value id of its copy for readers that round; 0: none
+    int      eights;                       // value id of its copy in whole eights; 0: none
 } hx_value;
 
 // An applied operator: what vjp, planner and interpreter see.

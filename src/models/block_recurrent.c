@@ -156,7 +156,7 @@ static void write_state(run *r, int c, hx_t kv)
         y = t_layernorm(s, P(p->ff_norm.g), HX_NONE, 0);
     }
     if (r->k->ff)
-        y = linear(t_geglu(linear(y, P(p->w1))), P(p->w2));
+        y = t_geglu_layer(y, P(p->w1), P(p->w2), HX_NONE);
     r->mem->state[c] = gated(r, &p->gate, y, s);
 }
 
@@ -290,8 +290,7 @@ static hx_t attend(run *r, int l, hx_t x, int64_t at, int64_t in)
 
 static hx_t feed_forward(run *r, const layer *p, hx_t u)
 {
-    hx_t v = t_geglu(linear(layernorm(r, u, p->ff_norm), P(p->w1)));
-    return t_linear(v, P(p->w2), HX_NONE, HX_ACT_NONE, u);
+    return t_geglu_layer(layernorm(r, u, p->ff_norm), P(p->w1), P(p->w2), u);
 }
 
 // Token `from` and the n - 1 after it: [1, n*B, D]

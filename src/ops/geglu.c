@@ -51,8 +51,9 @@ HX_OP(geglu_bwd,
     .math = "dx = dy gelu(g),  dg = dy x gelu'(g)", .source = "differentiated from geglu",
     .sig = "dy:[R,C] x:[R,C] g:[R,C] -> dx:[R,C] dg:[R,C]",
     .ref = geglu_bwd_ref, .host = geglu_bwd_host, .grid = "R*C/256", .terms = "9",
-    .flops = "60*R*C", .kernels = { { "geglu_bwd" } },
-    .check = "R=1 C=1; R=3 C=257; R=70 C=33",
+    .flops = "60*R*C", .kernels = { { "geglu_bwd" }, { "geglu_bwd.half", .grid = "R*C/2048",
+                   .fits = hx_in_eights, .precision = HX_AUTO, .rounds = 7, .half = 31 } },
+    .check = "R=1 C=1; R=3 C=257; R=70 C=33; R=5 C=40",
     .wrong = "R=3 C=5 x=[3,4]: argument x does not fit", .bench = "R=8192 C=1365");
 
 static void geglu_vjp(const hx_node *n, hx_t *d)
@@ -64,8 +65,9 @@ HX_OP(geglu,
     .math = "y = x gelu(g)", .source = "GLU Variants Improve Transformer, Shazeer 2020, eq. 6",
     .sig = "x:[R,C] g:[R,C] -> y:[R,C]",
     .ref = geglu_ref, .vjp = geglu_vjp, .host = geglu_host, .grid = "R*C/256", .terms = "9",
-    .flops = "30*R*C", .kernels = { { "geglu" } },
-    .check = "R=1 C=1; R=3 C=257; R=70 C=33",
+    .flops = "30*R*C", .kernels = { { "geglu" }, { "geglu.half", .grid = "R*C/2048",
+                   .fits = hx_in_eights, .precision = HX_AUTO, .rounds = 3, .half = 7 } },
+    .check = "R=1 C=1; R=3 C=257; R=70 C=33; R=5 C=40",
     .wrong = "R=3 C=5 g=[3,4]: argument g does not fit", .bench = "R=8192 C=1365");
 
 hx_t t_gelu_gate(hx_t x, hx_t g)

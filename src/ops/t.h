@@ -63,6 +63,9 @@ hx_t t_log_softmax(hx_t z, hx_t c);
 
 // ---- gates -------------------------------------------------------------------------------
 hx_t t_geglu(hx_t x);                      // x[..,:C] gelu(x[..,C:]);  x[..,2C] -> [..,C]
+// w2 geglu(w1 x) + r;  w1[2C,D] w2[D,C]. Where products round, weights whose C is no multiple of 8 are
+// copied into ones whose is: kernels move eight numbers of 16 bits at a time.
+hx_t t_geglu_layer(hx_t x, hx_t w1, hx_t w2, hx_t r);
 hx_t t_gelu_gate(hx_t x, hx_t g);          // x gelu(g);  x,g[R,C]
 // f z + (1-f) s with f = sigmoid b;  z,s[..,C] b[C]
 hx_t t_ema(hx_t z, hx_t s, hx_t b);
