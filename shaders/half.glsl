@@ -8,15 +8,13 @@
 #define OUT_WORDS(i, x) layout(set = 0, binding = i, std430) writeonly buffer out_##x { uint x[]; }
 #define IS_HALF(i) ((HALF >> i & 1) != 0)
 
-// To the nearest, ties to even. bf16 by Veltkamp's splitting, see coop_bf16.glsl.
+// To the nearest, ties to even; NaN stays NaN.
 uint half_pair(vec2 v)
 {
     if ((HALF >> 30 & 1) == 0)
         return packHalf2x16(v);
-    precise vec2 c = v * 65537;
-    precise vec2 rest = c - v;
-    precise vec2 near = c - rest;
-    uvec2 u = floatBitsToUint(near);
+    uvec2 u = floatBitsToUint(v), near = u + 0x7fff + (u >> 16 & 1);
+    u = mix(near, u | 0x400000u, greaterThan(u & 0x7fffffffu, uvec2(0x7f800000u)));
     return u.x >> 16 | u.y & 0xffff0000u;
 }
 

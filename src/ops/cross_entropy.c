@@ -167,6 +167,11 @@ static bool short_rows(const int64_t *dim, const void *attrs)
     return dim[V] <= 2048;
 }
 
+static bool short_eights(const int64_t *dim, const void *attrs)
+{
+    return short_rows(dim, attrs) && hx_in_eights(dim, attrs);
+}
+
 HX_OP(cross_entropy_bwd,
     .math = "dz[r,v] = dn[r] (exp(z[r,v] - l[r]) - (1-e) [v = y[r]] - e/V), 0 where y[r] = ignore;  "
             "e = share",
@@ -177,9 +182,12 @@ HX_OP(cross_entropy_bwd,
     .grid = "R", .terms = "9", .flops = "10*R*V", .alias = "dz=z",
     .kernels = {
         { "cross_entropy_bwd", .spec = "256" },
-        { "cross_entropy_bwd", .grid = "R/8", .spec = "32", .fits = short_rows } },
+        { "cross_entropy_bwd", .grid = "R/8", .spec = "32", .fits = short_rows },
+        { "cross_entropy_bwd.half", .spec = "256", .fits = hx_in_eights, .precision = HX_AUTO, .half = 16 },
+        { "cross_entropy_bwd.half", .grid = "R/8", .spec = "32", .fits = short_eights,
+          .precision = HX_AUTO, .half = 16 } },
     .check = "R=1 V=1 ignore=-1; R=3 V=5; R=33 V=257 ignore=3; R=70 V=20 ignore=-100; R=3 V=2500; "
-             "R=9 V=50 share=0.1; R=2 V=2100 ignore=-1 share=0.3",
+             "R=9 V=50 share=0.1; R=2 V=2100 ignore=-1 share=0.3; R=9 V=40 ignore=3 share=0.1; R=2 V=2504",
     .wrong = "R=3 V=5 l=[4]: argument l does not fit",
     .fuzz = "V=2..4099 -huge -inf",
     .bench = "R=4096 V=256; R=512 V=32000");

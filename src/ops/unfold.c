@@ -141,6 +141,11 @@ static void unfold_vjp(const hx_node *n, hx_t *d)
              (hx_t[]){ n->grad[0], HX_NONE }, d);
 }
 
+static bool columns_in_eights(const int64_t *dim, const void *attrs)
+{
+    return dim[2] * ((const unfold_attrs *)attrs)->k % HX_HALF_EIGHT == 0;
+}
+
 HX_OP(unfold,
     .math = "u[b,j, i k + p] = x[b, j stride - (k-1) + p, i], 0 before the start",
     .source = "definition of a causal convolution; columns as in PyTorch's weight [O,I,k]",
@@ -148,9 +153,10 @@ HX_OP(unfold,
     .attrs = unfold_fields, .attrs_size = sizeof(unfold_attrs),
     .ref = unfold_ref, .vjp = unfold_vjp, .host = unfold_host, .cheap = hx_always_cheap,
     .grid = "T/stride*B/4", .flops = "0",
-    .kernels = { { "unfold" } },
+    .kernels = { { "unfold" }, { "unfold.half", .grid = "T/stride*B*D*k/2048", .fits = columns_in_eights,
+                   .precision = HX_AUTO, .rounds = 1, .half = 2 } },
     .check = "B=1 T=1 D=1 k=1; B=2 T=7 D=3 k=2; B=2 T=9 D=33 k=4 stride=2; "
-             "B=3 T=20 D=3 k=8 stride=8; B=1 T=3 D=70 k=5",
+             "B=3 T=20 D=3 k=8 stride=8; B=1 T=3 D=70 k=5; B=2 T=9 D=24 k=2; B=1 T=11 D=8 k=3 stride=2; B=2 T=3 D=5 k=8",
     .wrong = "B=1 T=2 D=3 k=2 x=[2,3]: argument x does not fit",
     .fuzz = "k=1..9 stride=1..9", .exact = "2",
     .bench = "B=4 T=1024 D=256 k=8");
