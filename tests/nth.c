@@ -1,6 +1,7 @@
 // nth.c - wrappers (ld --wrap) of what the library allocates and calls: see nth.h.
 #include "nth.h"
 #include "../runtime/arena.h"
+#include <jansson.h>
 #include <libfyaml.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,8 @@
 #include <zstd.h>
 
 static struct { const char *what; long at, seen; int error, paused; } nth;
+
+void (*nth_then)(void);
 
 void nth_arm(const char *what, long n, int error)
 {
@@ -69,7 +72,9 @@ static bool fails(const char *what)
     if (!nth.what || nth.paused || strcmp(nth.what, what) || ++nth.seen != nth.at)
         return false;
     errno = nth.error;
-    return true;
+    if (!nth.error)
+        nth_then();
+    return nth.error != 0;
 }
 
 // name, result, parameters, arguments, what a failure returns
@@ -101,6 +106,11 @@ WRAP("memory", int, fy_parser_set_string, (struct fy_parser *p, const char *s, s
 WRAP("memory", ZSTD_DCtx *, ZSTD_createDCtx, (void), (), NULL)
 WRAP("memory", int, inflateInit2_, (z_streamp z, int bits, const char *version, int size),
      (z, bits, version, size), Z_MEM_ERROR)
+WRAP("inflate", int, inflate, (z_streamp z, int how), (z, how), Z_MEM_ERROR)
+WRAP("fy_diag_errors_iterate", struct fy_diag_error *, fy_diag_errors_iterate, (struct fy_diag *d, void **at), (d, at), NULL)
+WRAP("fy_parser_get_stream_error", bool, fy_parser_get_stream_error, (struct fy_parser *p), (p),
+     !__real_fy_parser_get_stream_error(p))
+WRAP("memory", json_t *, json_array, (void), (), NULL)
 WRAP("inflateReset", int, inflateReset, (z_streamp z), (z), Z_STREAM_ERROR)
 WRAP("memory", XXH3_state_t *, XXH3_createState, (void), (), NULL)
 

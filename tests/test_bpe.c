@@ -266,6 +266,28 @@ START_TEST(refused)
         {"{\"pre_tokenizer\": " GPT2
          ", \"model\": {\"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}",
          "two words have the id 0"},
+        {"{\"model\": []}", "no model with vocab"},
+        {"{\"model\": {\"vocab\": [\"a\"], \"merges\": []}}", "no model with vocab"},
+        {"{\"model\": {\"vocab\": {\"a\": 0}}}", "no model with vocab"},
+        {"{\"model\": {\"vocab\": {\"a\": 0}, \"merges\": {}}}", "no model with vocab"},
+        {"{\"added_tokens\": 5, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}", "added_tokens is no list"},
+        {"{\"model\": {\"byte_fallback\": true, \"vocab\": {\"a\": 0}, \"merges\": []}}", "byte_fallback"},
+        {"{\"pre_tokenizer\": null, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}", "no pre-tokenizer"},
+        {"{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [" GPT2 "]}, \"model\": {\"vocab\": "
+         "{\"a\": 0}, \"merges\": []}}", "not Split, then ByteLevel"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"added_tokens\": [{\"id\": \"1\", \"content\": \"x\"}], \"model\": "
+         "{\"vocab\": {\"a\": 0}, \"merges\": []}}", "the id of 'x' must be"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0, \"\": 1}, \"merges\": [\" a\"]}}",
+         "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": [\"a b\"]}}",
+         "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0, \"aa\": 1}, \"merges\": [\"a a\", "
+         "\"a c\"]}}", "merge 1"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [[\"a\", 1]]}}", "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [[1, \"a\"]]}}", "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": [7]}}", "merge 0"},
+        {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": "
+         "[{\"id\": 0, \"content\": \"ab\"}]}", "has the id 0 of another word"},
         {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": -1}, \"merges\": []}}",
          "integer from 0"},
         {"{\"pre_tokenizer\": " GPT2 ", \"model\": {\"vocab\": {\"a\": 1e9}, \"merges\": []}}",
@@ -321,6 +343,69 @@ START_TEST(refused)
 }
 END_TEST
 
+// A tokenizer of these rules, whose words are `n` letters, all pairs of them, and words of other characters.
+static const char *rules(const char *first, const char *second, int n, int added)
+{
+    hx_out o = { 0 };
+    hx_out_add(&o, "{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [%s, %s]}, \"model\": {\"vocab\": {"
+               "\"\": 4000, \"\u20ac\": 4001, \"\u00e9\u0142\": 4002, \"\u7000\": 4003", first, second);
+    for (int i = 0; i < n; i++)
+        hx_out_add(&o, ", \"%c\": %d", 'A' + i, i);
+    for (int i = 0; i < n * n; i++)
+        hx_out_add(&o, ", \"%c%c\": %d", 'A' + i / n, 'A' + i % n, n + i);
+    hx_out_add(&o, "}, \"merges\": [");
+    for (int twice = 0; twice < 2; twice++)
+        for (int i = 0; i < n * n; i++)
+            hx_out_add(&o, "%s\"%c %c\"", twice || i ? ", " : "", 'A' + i / n, 'A' + i % n);
+    hx_out_add(&o, "]}, \"added_tokens\": [");
+    for (int i = 0; i < added; i++)
+        hx_out_add(&o, "%s{\"id\": 5000, \"content\": \"a\"}", i ? ", " : "");
+    hx_out_add(&o, "]}");
+    const char *path = put("r.json", o.data, (size_t)o.size);
+    hx_out_free(&o);
+    return path;
+}
+
+static const char *split_by(const char *type, const char *behaviour, const char *regex, const char *invert)
+{
+    hx_out o = { 0 };
+    hx_out_add(&o, "{\"type\": \"%s\", \"behavior\": \"%s\", \"invert\": %s, \"pattern\": {\"Regex\": ", type, behaviour,
+               invert);
+    hx_out_json_text(&o, regex);
+    hx_out_add(&o, "}}");
+    const char *text = hx_strdup(arena, o.data);
+    hx_out_free(&o);
+    return text;
+}
+
+START_TEST(two_rules)
+{
+    static const char plain[] = "{\"type\": \"ByteLevel\", \"use_regex\": false}";
+    const char *regex = hx_pretoks[1].regex, *good = split_by("Split", "Isolated", regex, "false");
+    hx_bpe *b;
+    ck_ok(hx_bpe_read(rules(good, plain, 26, 1), &b));
+    CHECK_IDS(b, "ABAZ", 26 + 1, 26 + 25);
+    CHECK_IDS(b, "ZZa", 26 + 675, 5000);
+    hx_bpe_free(&b);
+    ck_ok(hx_bpe_read(rules(good, plain, 3, 65536), &b));
+    hx_bpe_free(&b);
+    const struct { const char *first, *second, *says; int added; } wrong[] = {
+        { split_by("Other", "Isolated", regex, "false"), plain, "a way of splitting", 1 },
+        { split_by("Split", "Removed", regex, "false"), plain, "a way of splitting", 1 },
+        { split_by("Split", "Isolated", regex, "true"), plain, "a way of splitting", 1 },
+        { good, "{\"type\": \"Digits\"}", "another pre-tokenizer than ByteLevel", 1 },
+        { good, GPT2, "two pre-tokenizers in a row", 1 },
+        { good, "{\"type\": \"ByteLevel\", \"use_regex\": true}", "two pre-tokenizers in a row", 1 },
+        { good, "{\"type\": \"ByteLevel\", \"use_regex\": false, \"add_prefix_space\": true}", "a space before pieces", 1 },
+        { good, plain, "too many added tokens", 65537 },
+    };
+    for (int i = 0; i < HX_COUNT(wrong); i++) {
+        ck_assert_int_eq(hx_bpe_read(rules(wrong[i].first, wrong[i].second, 3, wrong[i].added), &b), HX_E_INPUT);
+        ck_says(wrong[i].says);
+    }
+}
+END_TEST
+
 // Bits turned, ends cut off: read or refused, never worse, and what is read still encodes.
 START_TEST(damaged)
 {
@@ -356,6 +441,6 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { merges, pieces, round_trips, long_piece, refused, damaged };
+    const TTest *const tests[] = { merges, pieces, round_trips, long_piece, refused, two_rules, damaged };
     return run_suite("bpe", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -86,6 +86,66 @@ START_TEST(refused)
 }
 END_TEST
 
+START_TEST(limits)
+{
+    hx_text *t;
+    hx_text_free(NULL);
+    // names shorter than an ending, in the current directory
+    char *home = getcwd(NULL, 0);
+    put("x", "0123456789", 10);
+    put("none", "", 0);
+    ck_assert_int_eq(chdir(scratch), 0);
+    ck_ok(GET(&t, 0, "x"));
+    ck_assert_int_eq(hx_text_check(t, '9'), HX_E_INPUT);
+    ck_says("byte");
+    t->tokenizer = "tokenizer.json";
+    ck_assert_int_eq(hx_text_check(t, '9'), HX_E_INPUT);
+    ck_says("id");
+    ck_ok(hx_text_check(t, '9' + 1));
+    hx_span all = hx_text_whole(t);
+    ck_ok(hx_span_check("train", all, 9));
+    ck_assert_int_eq(hx_span_check("train", all, 10), HX_E_INPUT);
+    ck_assert_int_eq(hx_span_check("train", all, 0), HX_E_INPUT);
+    // no room for a second window, or for a whole document: the only one
+    ck_assert_int_eq(hx_window_random(all, 10, 1, 1), 0);
+    ck_assert_int_eq(hx_window_random((hx_span){ 3, 4, 5 }, 4, 1, 1), 3);
+    ck_assert_int_eq(hx_window_random((hx_span){ 3, 5, 5 }, 4, 1, 1), 3);
+    hx_text_free(&t);
+    ck_assert_int_eq(chdir(home), 0);
+    free(home);
+    ck_assert_int_eq(GET(&t, 0, at("none"), at("none")), HX_E_INPUT);
+    ck_says("none' and others hold a byte");
+    ck_assert_int_eq(hx_text_read(&(hx_strs){ 0 }, 0, &t), HX_E_INPUT);
+    ck_says("the text is empty");
+    // 32 directories below one another are read, 33 are not
+    char path[200] = "deep";
+    for (int i = 0; i < 32; i++)
+        strcat(path, "/d");
+    ck_ok(hx_dir_make_all(at(path), 0755));
+    put("deep/file", "x", 1);
+    ck_assert_int_eq(GET(&t, 0, at("deep")), HX_E_INPUT);
+    ck_says("nest deeper than 32");
+    ck_ok(hx_dir_remove(at(path)));
+    ck_ok(GET(&t, 0, at("deep")));
+    hx_text_free(&t);
+    // an archive that fills its room exactly, and one that has more for it
+    enum { ROOM = 1 << 18 };
+    static char zeros[3 * ROOM];
+    static uint8_t packed[ROOM];
+    for (int k = 0; k < 3; k++) {
+        int64_t n = (int64_t)(k + 1) * ROOM - (k == 1);
+        put("z.zst", packed, ZSTD_compress(packed, sizeof packed, zeros, (size_t)n, 1));
+        ck_ok(GET(&t, 0, at("z.zst")));
+        ck_assert_int_eq(t->size, n);
+        hx_text_free(&t);
+        ck_ok(GET(&t, n, at("z.zst")));
+        hx_text_free(&t);
+        ck_assert_int_eq(GET(&t, n - 1, at("z.zst")), HX_E_INPUT);
+        ck_says("grows beyond");
+    }
+}
+END_TEST
+
 // Archives: cut anywhere, any bit flipped, junk behind, and a bomb.
 START_TEST(archives)
 {
@@ -231,6 +291,6 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { sources, refused, archives, splits, tokens, windows };
+    const TTest *const tests[] = { sources, refused, limits, archives, splits, tokens, windows };
     return run_suite("data", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -24,8 +24,37 @@ START_TEST(metrics)
 }
 END_TEST
 
+START_TEST(not_there)
+{
+    hx_rows r;
+    hx_line line;
+    ck_assert_int_eq(hx_rows_read(arena, scratch, &r), HX_E_INPUT);
+    ck_says("E-RUN-NONE");
+    static const char file[] = "{\"type\": \"a\", \"x\": 1, \"y\": 2}\n{\"x\": 1, \"y\": 2}\n{\"type\": \"b\", \"x\": 2, "
+                               "\"y\": true}\n{\"type\": \"a\", \"x\": 3, \"y\": 5}\n";
+    put("metrics.jsonl", file, strlen(file));
+    ck_ok(hx_rows_read(arena, scratch, &r));
+    ck_ok(hx_rows_line(arena, &r, "a", "x", "y", &line));
+    ck_assert(line.n == 2 && line.x[1] == 3 && line.y[1] == 5);
+    ck_ok(hx_rows_line(arena, &r, "b", "x", "y", &line));
+    ck_assert_int_eq(line.n, 0);
+    // a first part too long for its place is part of the key
+    char key[100];
+    memset(key, 'k', sizeof key - 1);
+    strcpy(key + 90, ".y");
+    ck_ok(hx_rows_line(arena, &r, "a", "x", key, &line));
+    ck_assert_int_eq(line.n, 0);
+    ck_assert(hx_rows_last(&r, "a") && !hx_rows_last(&r, "c"));
+    ck_assert_int_eq((int)json_integer_value(json_object_get(hx_rows_last(&r, "a"), "x")), 3);
+    hx_line raw = { .n = 0 }, smooth;
+    ck_ok(hx_line_smooth(arena, &raw, &smooth));
+    ck_assert_int_eq(smooth.n, 0);
+    hx_rows_done(&r);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = { metrics };
+    const TTest *const tests[] = { metrics, not_there };
     return run_suite("rows", setup, teardown, tests, HX_COUNT(tests));
 }

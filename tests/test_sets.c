@@ -206,6 +206,60 @@ START_TEST(lies)
 }
 END_TEST
 
+// A set whose manifest says this; its files are not looked at.
+static const char *says_only(const char *name, const char *files, int64_t tokens, int64_t of_document)
+{
+    const char *text = hx_sprintf(arena, "{\"format\": \"htxvk-set\", \"version\": 1, \"num_tokens\": 70000, \"tokens\": %lld, "
+        "\"documents\": %lld, \"document_tokens\": %lld, \"shards\": 1, \"source_bytes\": 1, \"dtype\": \"u32\", "
+        "\"masked\": false, \"tokenizer\": \"bytes\", \"files\": {%s}}", (long long)tokens,
+        (long long)(of_document ? tokens / of_document : 1), (long long)of_document, files);
+    ck_ok(hx_dir_make(at(name), 0755));
+    put(hx_sprintf(arena, "%s/MANIFEST.json", name), text, strlen(text));
+    return at(name);
+}
+
+START_TEST(sizes)
+{
+    hx_text *t;
+    hx_strs many = { .n = 9 };
+    for (int i = 0; i < 9; i++)
+        many.v[i] = says_only(hx_sprintf(arena, "huge%d", i), "", INT64_MAX / 8, 0);
+    // the sum of nine overflows; four times the tokens of one does; half a limit each does not
+    ck_assert_int_eq(hx_set_read(&many, INT64_MAX, &t), HX_E_INPUT);
+    ck_says("grows beyond");
+    many.n = 3;
+    ck_assert_int_eq(hx_set_read(&many, INT64_MAX, &t), HX_E_INPUT);
+    ck_says("grows beyond");
+    many.n = 1;
+    ck_assert_int_eq(hx_set_read(&many, 1000, &t), HX_E_INPUT);
+    ck_says("grows beyond 1000 bytes");
+    static const struct { const char *files, *says; } rows[] = {
+        { "", "no row of tokens-00000.bin" },
+        { "\"tokens-00000.bin\": 1", "no row of" },
+        { "\"tokens-00000.bin\": {\"size\": 8}", "no row of" },
+        { "\"tokens-00000.bin\": {\"xxh3_128\": \"\"}", "no row of" },
+        { "\"tokens-00000.bin\": {\"size\": \"8\", \"xxh3_128\": \"\"}", "no row of" },
+        { "\"tokens-00000.bin\": {\"size\": -1, \"xxh3_128\": \"\"}", "no row of" },
+        { "\"tokens-00000.bin\": {\"size\": 9, \"xxh3_128\": \"\"}", "leave 8 for it" },
+    };
+    for (int i = 0; i < HX_COUNT(rows); i++) {
+        const char *dir = says_only(hx_sprintf(arena, "s%d", i), rows[i].files, 2, 0);
+        ck_assert_int_eq(hx_set_read(&(hx_strs){ 1, { dir } }, 8, &t), HX_E_INPUT);
+        ck_says(rows[i].says);
+        if (!i) {
+            ck_assert_int_eq(hx_set_read(&(hx_strs){ 1, { dir } }, 7, &t), HX_E_INPUT);
+            ck_says("grows beyond 7 bytes");
+        }
+    }
+    const char *one = says_only("one", "", 4, 2), *two = says_only("two", "", 4, 1),
+               *other = says_only("other", "\"tokenizer.json\": {\"xxh3_128\": \"00\"}", 4, 2);
+    ck_assert_int_eq(hx_set_read(&(hx_strs){ 2, { one, two } }, 1000, &t), HX_E_INPUT);
+    ck_says("different lengths");
+    ck_assert_int_eq(hx_set_read(&(hx_strs){ 2, { one, other } }, 1000, &t), HX_E_INPUT);
+    ck_says("different tokenizers");
+}
+END_TEST
+
 // Documents of one length are windows; shares are of whole documents.
 START_TEST(documents)
 {
@@ -501,7 +555,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {round_trip, together, damaged,      damaged_manifest, lies,
+    const TTest *const tests[] = {round_trip, together, damaged,      damaged_manifest, lies, sizes,
                                   documents,  tasks,    task_options, task_sets};
     return run_suite("sets", setup, teardown, tests, HX_COUNT(tests));
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include "../src/core/model.h"
 #include "../src/optim/optim.h"
+#include <string.h>
 
 typedef struct toy_conf {
     int32_t num_tokens, seq_len, heads;
@@ -33,13 +34,26 @@ static hx_result toy_check(void *conf)
 static int64_t toy_size(const void *conf, const char *what)
 {
     const toy_conf *c = conf;
+    if (!strcmp(what, "segment"))
+        return hx_min(c->seq_len, 48);
+    if (!strcmp(c->kind, "no length") || !strcmp(c->kind, "long"))
+        return c->kind[0] == 'n' ? -1 : 1ll << 40;
     return what[0] == 's' ? c->seq_len : what[0] == 'n' ? c->num_tokens : -1;
 }
 
 static const hx_model toy = { .name = "toy", .fields = toy_fields, .conf_size = sizeof(toy_conf),
                               .check = toy_check, .size = toy_size };
-const hx_model *const hx_models[] = { &toy };
-const int hx_n_models = 1;
+// without a rule, but opened
+static hx_result toy_open(hx_arena *a, void *conf)
+{
+    const toy_conf *c = conf;
+    (void)a;
+    return c->heads == 63 ? hx_fail(HX_E_INPUT, "63 heads cannot be opened [E-TOY]") : HX_OK;
+}
+static const hx_model bare = { .name = "bare", .fields = toy_fields, .conf_size = sizeof(toy_conf), .open = toy_open,
+                               .size = toy_size };
+const hx_model *const hx_models[] = { &toy, &bare };
+const int hx_n_models = 2;
 static const hx_optim toy_adamw = { .name = "adamw" }, toy_sgd = { .name = "sgd" };
 const hx_optim *const hx_optims[] = { &toy_adamw, &toy_sgd };
 const int hx_n_optims = 2;

@@ -18,7 +18,10 @@ hx_result hx_rows_read(hx_arena *a, const char *dir, hx_rows *out)
         return hx_fail(HX_E_INPUT, "%s: no such file, so %s is no run that was begun [E-RUN-NONE]",
                        path, dir);
     HX_TRY(hx_file_read(path, METRICS_MAX, 0, &all));
-    out->all = json_array();
+    if (!(out->all = json_array())) {
+        hx_blob_free(&all);
+        return hx_fail(HX_E_NOMEM, "no memory for the rows of %s [E-NOMEM]", path);
+    }
     const char *at = (const char *)all.data, *end = at + all.size, *stop;
     for (; at < end && (stop = memchr(at, '\n', (size_t)(end - at))); at = stop + 1) {
         json_t *row = json_loadb(at, (size_t)(stop - at), 0, NULL);
@@ -27,7 +30,7 @@ hx_result hx_rows_read(hx_arena *a, const char *dir, hx_rows *out)
         json_decref(row);
     }
     hx_blob_free(&all);
-    return out->all ? HX_OK : HX_E_NOMEM;
+    return HX_OK;
 }
 
 void hx_rows_done(hx_rows *r)

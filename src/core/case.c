@@ -10,18 +10,21 @@ static const char *const metadata[] = { "model",         "source",  "reference",
 
 static hx_result no_model(hx_arena *arena, const hx_conf *name)
 {
-    const char *words[64] = { 0 }, *all = "";
-    int n = 0;
-    for (; n < hx_n_models && n < HX_COUNT(words) && all; n++) {
-        words[n] = hx_models[n]->name;
-        all = hx_sprintf(arena, "%s%s%s", all, n ? " | " : "", words[n]);
+    const char *words[64] = { 0 }, *all = "", *between = "";
+    int n = (int)hx_min(hx_n_models, HX_COUNT(words));
+    for (int i = 0; i < n; i++) {
+        words[i] = hx_models[i]->name;
+        if (!(all = hx_sprintf(arena, "%s%s%s", all, between, words[i])))
+            return HX_E_NOMEM;
+        between = " | ";
     }
     const char *near = hx_nearest(name->text, words, n), *shown = hx_printable(arena, name->text);
+    if (!shown)
+        return HX_E_NOMEM;
     if (near)
         return hx_conf_fail(name, "no model is called '%s'; did you mean '%s'? [E-MODEL]", shown,
                             near);
-    return hx_conf_fail(name, "no model is called '%s'; there are: %s [E-MODEL]", shown,
-                        all ? all : "");
+    return hx_conf_fail(name, "no model is called '%s'; there are: %s [E-MODEL]", shown, all);
 }
 
 hx_result hx_case_fill(hx_arena *arena, const hx_conf *name, const hx_conf *map, const char *path,
@@ -48,9 +51,7 @@ static hx_result take_case(hx_arena *arena, hx_conf *root, const hx_model *m)
 {
     const hx_conf *run = hx_conf_get(root, "case");
     for (const hx_conf *c = run && run->kind == HX_NODE_MAP ? run->first : NULL; c; c = c->next) {
-        const hx_field *f = m ? m->fields : NULL;
-        while (f && f->name && strcmp(f->name, c->key)) f++;
-        if (!f || !f->name || hx_conf_get(root, c->key))
+        if (!hx_field_find(m ? m->fields : NULL, c->key) || hx_conf_get(root, c->key))
             continue;
         hx_conf *copy = hx_new(arena, hx_conf, 1);
         if (!copy)
@@ -101,10 +102,8 @@ hx_result hx_case_read(hx_arena *arena, const char *path, hx_case *out)
 
 void hx_case_put(hx_out *b, const hx_model *m, const void *conf)
 {
-    hx_out_add(b, "{\"model\": \"%s\", \"model_type\": \"htxvk\", \"htxvk_version\": \"%s\"",
+    hx_out_add(b, "{\"model\": \"%s\", \"model_type\": \"htxvk\", \"htxvk_version\": \"%s\", ",
                m->name, HX_VERSION);
-    if (m->fields && m->fields->name)
-        hx_out_add(b, ", ");
     hx_conf_put_json(b, m->fields, conf);
     hx_out_add(b, "}\n");
 }

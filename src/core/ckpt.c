@@ -204,7 +204,7 @@ static void put_state(hx_out *o, const hx_ckpt_state *s)
 }
 
 // What an older version did not write is 0.
-static hx_result take_int64_t(const char *dir, const json_t *o, const char *name, int64_t *out)
+static hx_result take_integer(const char *dir, const json_t *o, const char *name, int64_t *out)
 {
     const json_t *v = json_object_get(o, name);
     *out = json_integer_value(v);
@@ -214,7 +214,7 @@ static hx_result take_int64_t(const char *dir, const json_t *o, const char *name
     return HX_OK;
 }
 
-static hx_result take_double(const char *dir, const json_t *o, const char *name, double *out)
+static hx_result take_real(const char *dir, const json_t *o, const char *name, double *out)
 {
     const json_t *v = json_object_get(o, name);
     *out = json_number_value(v);
@@ -224,6 +224,14 @@ static hx_result take_double(const char *dir, const json_t *o, const char *name,
     return HX_OK;
 }
 
+static const struct { const char *name; size_t at; bool whole; } state_fields[] = {
+#define WHOLE_int64_t true
+#define WHOLE_double false
+#define X(type, name) { #name, offsetof(hx_ckpt_state, name), WHOLE_##type },
+    HX_CKPT_STATE(X)
+#undef X
+};
+
 hx_result hx_ckpt_state_read(const char *dir, hx_ckpt_state *out)
 {
     hx_arena *a = hx_arena_new();
@@ -232,9 +240,11 @@ hx_result hx_ckpt_state_read(const char *dir, hx_ckpt_state *out)
     *out = (hx_ckpt_state){ 0 };
     if (!r && !json_object_get(o, "step"))
         r = hx_fail(HX_E_INPUT, "'%s/state.json': 'step' is missing [E-CKPT-STATE]", dir);
-#define X(type, name) if (!r) r = take_##type(dir, o, #name, &out->name);
-    HX_CKPT_STATE(X)
-#undef X
+    for (int i = 0; i < HX_COUNT(state_fields) && !r; i++) {
+        void *to = (char *)out + state_fields[i].at;
+        r = state_fields[i].whole ? take_integer(dir, o, state_fields[i].name, to)
+                                  : take_real(dir, o, state_fields[i].name, to);
+    }
     json_decref(o);
     hx_arena_free(&a);
     return r;
@@ -417,15 +427,15 @@ static hx_result stage_and_rename(hx_arena *a, const char *dir, const char *name
     r = r ? r : hx_rename(s.dir, final);
     if (r) {
         // the first message is the one that matters
-        const char *why = hx_strdup(a, hx_last_message());
+        char why[1024];
+        snprintf(why, sizeof why, "%s", hx_last_message());
         if (hx_file_exists(s.dir))
             hx_dir_remove(s.dir);
-        return hx_fail(r, "%s", why ? why : "");
+        return hx_fail(r, "%s", why);
     }
     r = hx_ckpt_verify(final);
-    return r ? hx_fail(r == HX_E_NOMEM ? r : HX_E_IO, "written, but not readable: %s",
-                       hx_strdup(a, hx_last_message()))
-               : HX_OK;
+    return r ? hx_fail(r == HX_E_NOMEM ? r : HX_E_IO, "written, but not readable: %s", hx_last_message())
+             : HX_OK;
 }
 
 static hx_result write_in(hx_arena *a, const char *dir, const hx_ckpt *c, int keep)
@@ -511,7 +521,7 @@ static hx_result verify(hx_arena *a, const char *dir)
 {
     json_t *o;
     HX_TRY(read_json(a, dir, "MANIFEST.json", &o));
-    json_t *files = json_object_get(o, "files"), *row;
+    json_t *files = json_object_get(o, "files");
     hx_result r =
         json_object_size(files) <= MAX_FILES
             ? HX_OK
@@ -523,11 +533,8 @@ static hx_result verify(hx_arena *a, const char *dir)
     // the manifest itself has no hash: what it says in clear must agree with the files
     if (!r && json_integer_value(json_object_get(o, "version")) != 1)
         r = hx_fail(HX_E_INPUT, "'%s/MANIFEST.json' is not of version 1 [E-CKPT-MANIFEST]", dir);
-    const char *name;
-    if (!r)
-        json_object_foreach(files, name, row)
-            if ((r = verify_file(a, dir, name, row)))
-                break;
+    for (void *i = json_object_iter(files); i && !r; i = json_object_iter_next(files, i))
+        r = verify_file(a, dir, json_object_iter_key(i), json_object_iter_value(i));
     hx_ckpt_state state;
     r = r ? r : hx_ckpt_state_read(dir, &state);
     if (!r && (!json_is_integer(json_object_get(o, "step")) ||

@@ -176,7 +176,7 @@ static hx_result syntax(const build *b, struct fy_diag *d)
     const struct fy_diag_error *e = fy_diag_errors_iterate(d, &it);
     hx_conf at = { .file = b->file, .line = e ? e->line : 0, .column = e ? e->column : 0 };
     return hx_conf_fail(&at, "%s [E-CONF-SYNTAX]",
-                        e && e->msg ? hx_printable(b->arena, e->msg) : "not YAML");
+                        e ? hx_printable(b->arena, e->msg) : "not YAML");
 }
 
 static hx_result run(build *b, struct fy_parser *p, struct fy_diag *d)

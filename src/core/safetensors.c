@@ -24,7 +24,7 @@ static hx_result get_bytes(const hx_st *st, void *out, int64_t n, int64_t at)
 {
     if (st->fd >= 0)
         return hx_file_pread(st->fd, st->path, out, n, at);
-    if (at < 0 || n < 0 || at > st->size - n)
+    if (at < 0 || at > st->size - n)
         return hx_fail(HX_E_INTERNAL, "%s: read outside its bytes [E-ST]", st->path);
     memcpy(out, st->mem + at, (size_t)n);
     return HX_OK;
@@ -65,7 +65,7 @@ static hx_result scan(const hx_st *st, const char *s, int64_t n)
 static hx_result bad(hx_st *st, const hx_st_tensor *t, const char *what, const char *id)
 {
     const char *name = hx_printable(st->arena, t->name);
-    return hx_fail(HX_E_INPUT, "%s: tensor '%s' %s [%s]", st->path, name ? name : "", what, id);
+    return name ? hx_fail(HX_E_INPUT, "%s: tensor '%s' %s [%s]", st->path, name, what, id) : HX_E_NOMEM;
 }
 
 // Takes one tensor's row of the header: dtype, shape, offsets.
@@ -84,9 +84,7 @@ static hx_result take(hx_st *st, hx_st_tensor *t, const char *name, json_t *o, i
     if (d == HX_COUNT(dtype_name))
         return bad(st, t, "has a dtype that is not known here", "E-ST-DTYPE");
     t->dtype = (hx_st_dtype)d;
-    if (json_array_size(shape) > HX_ST_MAX_RANK)
-        return bad(st, t, "has more than 8 dimensions", "E-ST-RANK");
-    t->rank = (int)json_array_size(shape);
+    t->rank = (int)json_array_size(shape); // scan has seen that they are no more than can be
     t->elems = 1;
     for (int i = 0; i < t->rank; i++) {
         json_t *v = json_array_get(shape, (size_t)i);
@@ -115,15 +113,14 @@ static hx_result take_meta(hx_st *st, json_t *o)
     if (!json_is_object(o))
         return hx_fail(HX_E_INPUT, "%s: __metadata__ is not a map of texts [E-ST-META]", st->path);
     st->meta = hx_new(st->arena, const char *, 2 * json_object_size(o) + 1);
-    const char *key;
-    json_t *value;
-    json_object_foreach(o, key, value) {
-        if (!json_is_string(value))
+    for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {
+        const char *key = json_object_iter_key(i), *value = json_string_value(json_object_iter_value(i));
+        if (!value)
             return hx_fail(HX_E_INPUT,
                            "%s: __metadata__ holds something else than texts [E-ST-META]",
                            st->path);
         if (!st->meta || !(st->meta[2 * st->n_meta] = hx_strdup(st->arena, key)) ||
-            !(st->meta[2 * st->n_meta + 1] = hx_strdup(st->arena, json_string_value(value))))
+            !(st->meta[2 * st->n_meta + 1] = hx_strdup(st->arena, value)))
             return HX_E_NOMEM;
         st->n_meta++;
     }
@@ -169,9 +166,9 @@ static hx_result from_json(hx_st *st, json_t *root, int64_t base)
     st->t = hx_new(st->arena, hx_st_tensor, json_object_size(root) + 1);
     if (!st->t)
         return HX_E_NOMEM;
-    const char *name;
-    json_t *o;
-    json_object_foreach(root, name, o) {
+    for (void *i = json_object_iter(root); i; i = json_object_iter_next(root, i)) {
+        const char *name = json_object_iter_key(i);
+        json_t *o = json_object_iter_value(i);
         if (!strcmp(name, "__metadata__"))
             HX_TRY(take_meta(st, o));
         else
@@ -191,11 +188,11 @@ static hx_result parse_header(hx_st *st, const char *text, int64_t n)
     if (!root) {
         const char *why = hx_printable(st->arena, e.text);
         bool twice = json_error_code(&e) == json_error_duplicate_key;
-        return hx_fail(HX_E_INPUT, "%s: header, byte %d: %s [%s]", st->path, e.position,
-                       why ? why : "", twice ? "E-ST-TWICE" : "E-ST-JSON");
+        return why ? hx_fail(HX_E_INPUT, "%s: header, byte %d: %s [%s]", st->path, e.position, why,
+                             twice ? "E-ST-TWICE" : "E-ST-JSON")
+                   : HX_E_NOMEM;
     }
-    hx_result r = json_is_object(root) ? from_json(st, root, PREFIX + n)
-                : hx_fail(HX_E_INPUT, "%s: the header is not a map [E-ST-HEADER]", st->path);
+    hx_result r = from_json(st, root, PREFIX + n);     // an object: it begins with '{'
     json_decref(root);
     return r;
 }
@@ -317,9 +314,8 @@ static double value(hx_st_dtype d, const uint8_t *p)
     case HX_ST_I16:  return LOAD(int16_t);
     case HX_ST_I8:   return LOAD(int8_t);
     case HX_ST_U8:   return *p;
-    case HX_ST_BOOL: return *p != 0;
+    case HX_ST_BOOL: default: return *p != 0;
     }
-    return NAN;
 }
 
 // Reads in chunks and hands each to `put`, which converts n elements to out[at ...].

@@ -34,7 +34,7 @@ static const char *text_of(const json_t *o, const char *key)
 
 static bool is_true(const json_t *o, const char *key)
 {
-    return json_is_true(json_object_get(o, key));
+    return json_object_get(o, key) == json_true();
 }
 
 // ---- the alphabet ---------------------------------------------------------------------------
@@ -56,7 +56,7 @@ static bool word_bytes(const reader *r, const char *word, size_t n, uint8_t *out
     *n_out = 0;
     for (size_t i = 0; i < n;) {
         uint8_t c = (uint8_t)word[i];
-        int two = c >= 0xc2 && c < 0xe0 && i + 1 < n;
+        bool two = c >= 0x80 && c < 0xe0;             // whole characters: it was read as UTF-8
         int code = c < 0x80 ? c : two ? (c & 31) << 6 | (word[i + 1] & 63) : 512;
         if (code >= HX_COUNT(r->of_char) || r->of_char[code] < 0)
             return false;
@@ -90,15 +90,13 @@ static hx_result read_id(const reader *r, const json_t *v, const char *of, int32
 
 static hx_result count_ids(reader *r, json_t *vocab, json_t *list)
 {
-    const char *word;
-    json_t *v;
-    size_t i;
     int32_t id = 0, most = -1;
-    json_object_foreach(vocab, word, v) {
-        HX_TRY(read_id(r, v, word, &id));
+    for (void *i = json_object_iter(vocab); i; i = json_object_iter_next(vocab, i)) {
+        HX_TRY(read_id(r, json_object_iter_value(i), json_object_iter_key(i), &id));
         most = id > most ? id : most;
     }
-    json_array_foreach(list, i, v) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
         HX_TRY(read_id(r, json_object_get(v, "id"), text_of(v, "content"), &id));
         most = id > most ? id : most;
     }
@@ -127,19 +125,17 @@ static int64_t table_size(int64_t n)
 static hx_result read_vocab(reader *r, json_t *vocab)
 {
     hx_bpe *b = r->b;
-    const char *word;
-    json_t *v;
     b->n_by_bytes = table_size((int64_t)json_object_size(vocab));
     b->by_bytes = hx_new(b->arena, int32_t, b->n_by_bytes);
     if (!b->by_bytes)
         return HX_E_NOMEM;
     memset(b->by_bytes, -1, sizeof *b->by_bytes * (size_t)b->n_by_bytes);
     memset(b->byte, -1, sizeof b->byte);
-    json_object_foreach(vocab, word, v) {
-        int32_t id = 0;
+    for (void *i = json_object_iter(vocab); i; i = json_object_iter_next(vocab, i)) {
+        const char *word = json_object_iter_key(i);
+        int32_t id = (int32_t)json_integer_value(json_object_iter_value(i));     // looked at by count_ids
         int64_t n;
         size_t len = strlen(word);
-        HX_TRY(read_id(r, v, word, &id));
         uint8_t *bytes = malloc(len + 1);
         if (!bytes)
             return hx_fail(HX_E_NOMEM, "no memory for a word of '%s' [E-NOMEM]", r->path);
@@ -169,7 +165,8 @@ static int32_t find_word(const reader *r, const char *word, size_t n, uint8_t *r
 // "a b" or ["a", "b"].
 static bool split_merge(const json_t *v, const char **a, size_t *na, const char **c, size_t *nc)
 {
-    if (json_is_array(v) && json_array_size(v) == 2) {
+    bool pair = json_array_size(v) == 2;
+    if (pair) {
         *a = json_string_value(json_array_get(v, 0));
         *c = json_string_value(json_array_get(v, 1));
     } else {
@@ -180,7 +177,7 @@ static bool split_merge(const json_t *v, const char **a, size_t *na, const char 
     }
     if (!*a || !*c)
         return false;
-    *na = json_is_array(v) ? strlen(*a) : *na;
+    *na = pair ? strlen(*a) : *na;
     *nc = strlen(*c);
     return true;
 }
@@ -220,19 +217,14 @@ static hx_result add_merge(reader *r, const json_t *v, int32_t rank)
 static hx_result read_merges(reader *r, json_t *list)
 {
     hx_bpe *b = r->b;
-    size_t i;
-    json_t *v;
-    int32_t rank = 0;
-    if (json_array_size(list) > MAX_ID)
-        return bad(r, "it has too many merges");
     b->n_slot = table_size((int64_t)json_array_size(list));
     b->merges = hx_new(b->arena, merge, b->n_slot);
     if (!b->merges)
         return HX_E_NOMEM;
     for (int64_t k = 0; k < b->n_slot; k++)
         b->merges[k].rank = -1;
-    json_array_foreach(list, i, v)
-        HX_TRY(add_merge(r, v, rank++));
+    for (size_t i = 0; i < json_array_size(list); i++)                          // MAX_JSON / 3 at most
+        HX_TRY(add_merge(r, json_array_get(list, i), (int32_t)i));
     return HX_OK;
 }
 
@@ -248,14 +240,13 @@ static hx_result read_added(reader *r, json_t *list)
 {
     static const char *const flags[] = { "single_word", "lstrip", "rstrip" };
     hx_bpe *b = r->b;
-    size_t i;
-    json_t *v;
     if (json_array_size(list) > MAX_ADDED)
         return bad(r, "it has too many added tokens");
     b->add = hx_new(b->arena, added, json_array_size(list) + 1);
     if (!b->add)
         return HX_E_NOMEM;
-    json_array_foreach(list, i, v) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
         const char *s = text_of(v, "content");
         added *a = &b->add[b->n_add++];
         for (int f = 0; f < HX_COUNT(flags); f++)
@@ -266,7 +257,7 @@ static hx_result read_added(reader *r, json_t *list)
                     r->path, s, flags[f]);
         if (!s[0])
             return bad(r, "an added token is empty");
-        HX_TRY(read_id(r, json_object_get(v, "id"), s, &a->id));
+        a->id = (int32_t)json_integer_value(json_object_get(v, "id"));           // looked at by count_ids
         HX_TRY(copy_piece(r, s, (int64_t)strlen(s), &a->p));
         a->late = is_true(v, "normalized");
         // the same id may be a word of the vocabulary, but then the same one
@@ -289,7 +280,7 @@ static hx_result read_byte_level(reader *r, const json_t *o)
     if (strcmp(text_of(o, "type"), "ByteLevel"))
         return unknown(r, "another pre-tokenizer than ByteLevel");
     r->b->prefix_space = is_true(o, "add_prefix_space");
-    if (!regex || json_is_true(regex))
+    if (!regex || regex == json_true())
         r->b->rule = r->b->rule ? NULL : &hx_pretoks[0];
     else if (!r->b->rule)
         return HX_OK;
@@ -350,10 +341,9 @@ static hx_result read_all(reader *r)
     json_t *vocab = json_object_get(r->model, "vocab"),
            *merges = json_object_get(r->model, "merges"),
            *list = json_object_get(r->root, "added_tokens");
-    if (!json_is_object(r->model) || !json_is_object(vocab) || !json_object_size(vocab) ||
-        !json_is_array(merges))
+    if (!json_object_size(vocab) || !json_is_array(merges))
         return bad(r, "it has no model with vocab and merges");
-    if (list && !json_is_array(list) && !json_is_null(list))
+    if (list && json_typeof(list) != JSON_ARRAY && json_typeof(list) != JSON_NULL)
         return bad(r, "added_tokens is no list");
     HX_TRY(read_model(r));
     HX_TRY(read_rule(r));
@@ -387,7 +377,7 @@ hx_result hx_bpe_read(const char *path, hx_bpe **out)
     HX_TRY(read_json(path, &root));
     hx_arena *a = hx_arena_new();
     hx_bpe *b = a ? hx_new(a, hx_bpe, 1) : NULL;
-    hx_result r = b ? HX_OK : hx_fail(HX_E_NOMEM, "no memory for '%s' [E-NOMEM]", path);
+    hx_result r = HX_E_NOMEM;
     if (b) {
         b->arena = a;
         reader in = { .b = b, .path = path, .root = root, .model = json_object_get(root, "model") };

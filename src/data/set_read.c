@@ -84,9 +84,10 @@ static hx_result read_facts(hx_arena *a, const char *dir, const json_t *o, hx_se
     if (f->document_tokens &&
         (f->tokens % f->document_tokens || f->tokens / f->document_tokens != f->documents))
         return bad(dir, "tokens are not documents times document_tokens");
-    if (!json_is_boolean(json_object_get(o, "masked")))
+    const json_t *masked = json_object_get(o, "masked");
+    if (!json_is_boolean(masked))
         return bad(dir, "masked must be true or false");
-    f->masked = json_is_true(json_object_get(o, "masked"));
+    f->masked = masked == json_true();
     if (strcmp(tok, "bytes") && strcmp(tok, "tokenizer.json"))
         return bad(dir, "tokenizer must be bytes or tokenizer.json");
     f->tokenizer = strcmp(tok, "bytes") ? hx_path_join(a, dir, "tokenizer.json") : NULL;
@@ -126,7 +127,7 @@ static hx_result row_of(const source *s, const char *name, int64_t *size, const 
     const json_t *row = json_object_get(json_object_get(s->o, "files"), name);
     *size = json_integer_value(json_object_get(row, "size"));
     *hash = json_string_value(json_object_get(row, "xxh3_128"));
-    if (row && *hash && json_is_integer(json_object_get(row, "size")) && *size >= 0)
+    if (*hash && json_is_integer(json_object_get(row, "size")) && *size >= 0)
         return HX_OK;
     return hx_fail(HX_E_INPUT, "'%s/MANIFEST.json' has no row of %s [E-SET-MANIFEST]", s->dir,
                    name);
@@ -253,10 +254,13 @@ static hx_result check_alike(const source *a, const source *b)
 static hx_result make_room(const source *s, int n, int64_t limit, hx_text *t)
 {
     int64_t tokens = 0, documents = 0, bytes = 0;
-    for (int i = 0; i < n; i++)
-        if (!hx_sum(tokens, s[i].f.tokens, &tokens) ||
-            !hx_sum(documents, s[i].f.documents, &documents))
+    for (int i = 0; i < n; i++) {
+        // no set has more documents than tokens
+        if (!hx_sum(tokens, s[i].f.tokens, &tokens))
             tokens = INT64_MAX;
+        else
+            documents += s[i].f.documents;
+    }
     if (!hx_mul(tokens, t->width, &bytes) || bytes > limit)
         return hx_fail(HX_E_INPUT, "the text grows beyond %lld bytes in '%s' [E-TEXT-SIZE]",
                        (long long)limit, s[n - 1].dir);

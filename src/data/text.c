@@ -32,9 +32,9 @@ static hx_result too_long(const hx_text *t, const char *path)
 // Room for n more bytes.
 static hx_result reserve(hx_text *t, int64_t n, const char *path)
 {
-    int64_t need;
-    if (!hx_sum(t->size, n, &need) || need > t->limit)
+    if (n > t->limit - t->size)
         return too_long(t, path);
+    int64_t need = t->size + n;
     if (need <= t->cap)
         return HX_OK;
     int64_t cap = hx_min(hx_max(need, 2 * t->cap), t->limit);
@@ -118,8 +118,10 @@ static hx_result inflate_all(hx_text *t, source *s, uint8_t *buf, z_stream *z)
         z->avail_out = (unsigned)room;
         end = inflate(z, Z_NO_FLUSH);
         t->size += room - z->avail_out;
+        if (end == Z_MEM_ERROR)
+            return hx_fail(HX_E_NOMEM, "no memory to unpack '%s' [E-NOMEM]", s->path);
         if (end != Z_OK && end != Z_STREAM_END && end != Z_BUF_ERROR)
-            return broken(s, z->msg ? z->msg : "not a gzip file");
+            return broken(s, z->msg);
     }
 }
 

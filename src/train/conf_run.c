@@ -114,6 +114,13 @@ const hx_section hx_sections[] = { SECTION(run, "the run as a whole"),
                                    { 0 } };
 
 // ---- rules --------------------------------------------------------------------------------
+// Where a key was written; the document if it was not.
+static const hx_conf *place(const hx_conf *root, const char *section, const char *key)
+{
+    const hx_conf *at = hx_conf_get(hx_conf_get(root, section), key);
+    return at ? at : root;
+}
+
 // A word of a list; `words` ends with NULL.
 static hx_result one_of(const hx_conf *root, const char *section, const char *key,
                         const char *value, const char *const *words)
@@ -122,10 +129,8 @@ static hx_result one_of(const hx_conf *root, const char *section, const char *ke
     for (; words[n]; n++)
         if (!strcmp(value, words[n]))
             return HX_OK;
-    // where it was written, if it was
-    const hx_conf *at = hx_conf_get(hx_conf_get(root, section), key);
     const char *near = hx_nearest(value, words, n);
-    return hx_conf_fail(at ? at : root, "%s.%s: there is no '%.60s'; %s '%s' [E-WORD]", section,
+    return hx_conf_fail(place(root, section, key), "%s.%s: there is no '%.60s'; %s '%s' [E-WORD]", section,
                         key, value, near ? "did you mean" : "one that exists is",
                         near ? near : words[0]);
 }
@@ -133,16 +138,15 @@ static hx_result one_of(const hx_conf *root, const char *section, const char *ke
 static hx_result check_optim(const hx_conf *root, const hx_run_conf *c)
 {
     const char *words[64] = { 0 };
-    for (int i = 0; i < hx_n_optims && i + 1 < HX_COUNT(words); i++)
+    int n = (int)hx_min(hx_n_optims, HX_COUNT(words) - 1);
+    for (int i = 0; i < n; i++)
         words[i] = hx_optims[i]->name;
     HX_TRY(one_of(root, "optim", "name", c->optim.name, words));
-    const hx_conf *at = hx_conf_get(hx_conf_get(root, "optim"), "betas");
     if (c->optim.betas.n != 2)
-        return hx_conf_fail(at ? at : root, "optim.betas: %d values, two are needed [E-RANGE]",
+        return hx_conf_fail(place(root, "optim", "betas"), "optim.betas: %d values, two are needed [E-RANGE]",
                             c->optim.betas.n);
-    at = hx_conf_get(hx_conf_get(root, "schedule"), "min_lr");
     if (c->schedule.min_lr > c->optim.lr)
-        return hx_conf_fail(at ? at : root, "schedule.min_lr: %g is above optim.lr, %g [E-RANGE]",
+        return hx_conf_fail(place(root, "schedule", "min_lr"), "schedule.min_lr: %g is above optim.lr, %g [E-RANGE]",
                             c->schedule.min_lr, c->optim.lr);
     return HX_OK;
 }
@@ -153,9 +157,8 @@ static hx_result check_split(const hx_conf *root, const hx_run_conf *c)
     double sum = 0;
     for (int i = 0; i < s->n; i++)
         sum += s->v[i];
-    const hx_conf *at = hx_conf_get(hx_conf_get(root, "data"), "split");
     if (s->n < 1 || s->n > 3 || s->v[0] <= 0 || sum > 1 + 1e-9)
-        return hx_conf_fail(at ? at : root,
+        return hx_conf_fail(place(root, "data", "split"),
                             "data.split: one to three shares (train, valid, test) are needed, "
                             "the first above 0, their sum at most 1; it is %.9g [E-RANGE]",
                             sum);
@@ -173,8 +176,7 @@ static hx_result read_every(const hx_conf *root, hx_run_conf *c)
                   : !strcmp(s + n, "h") ? 3600
                                         : 0;
     if (v < 0 || (s[n] && !unit)) {
-        const hx_conf *at = hx_conf_get(hx_conf_get(root, "save"), "every");
-        return hx_conf_fail(at ? at : root,
+        return hx_conf_fail(place(root, "save", "every"),
                             "save.every: '%.60s' is neither a number of steps (500) nor a time "
                             "(30s, 10m, 2h) [E-TYPE]",
                             s);
@@ -187,16 +189,14 @@ static hx_result read_every(const hx_conf *root, hx_run_conf *c)
 // A prompt that the model cannot take is found before training, not at the first sample.
 static hx_result check_prompt(const hx_conf *root, const hx_run_conf *c)
 {
-    int64_t V = c->model->size ? c->model->size(c->model_conf, "num_tokens") : 0;
+    int64_t V = c->model->size(c->model_conf, "num_tokens");
     for (const char *s = c->sample.prompt; V > 0 && *s; s++)
-        if ((unsigned char)*s >= V) {
-            const hx_conf *at = hx_conf_get(hx_conf_get(root, "sample"), "prompt");
-            return hx_conf_fail(at ? at : root,
+        if ((unsigned char)*s >= V)
+            return hx_conf_fail(place(root, "sample", "prompt"),
                                 "sample.prompt: byte %d at offset %lld is no token: the model has "
                                 "%lld (0 to %lld) [E-TOKEN-RANGE]",
                                 (unsigned char)*s, (long long)(s - c->sample.prompt), (long long)V,
                                 (long long)V - 1);
-        }
     return HX_OK;
 }
 
@@ -216,9 +216,8 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
     if (c->train.init[0] && !(c->train.init = hx_path_join(arena, dir, c->train.init)))
         return HX_E_NOMEM;
     // what is planned depends on it; a set that is not there is found missing when it is read
-    bool is = false;
-    if (c->data.train.n)
-        HX_TRY(hx_set_is(c->data.train.v[0], &is));
+    bool is;
+    HX_TRY(hx_set_is(c->data.train.v[0], &is));
     if (is) {
         hx_set_facts f;
         HX_TRY(hx_set_facts_read(arena, c->data.train.v[0], &f));
@@ -231,13 +230,12 @@ static hx_result resolve(hx_arena *arena, const char *base, hx_run_conf *c)
 // A model that carries states on does so from whole segments.
 static hx_result check_stream(const hx_conf *root, const hx_run_conf *c)
 {
-    int64_t L = c->model->size ? c->model->size(c->model_conf, "segment") : 0;
+    int64_t L = c->model->size(c->model_conf, "segment");
     for (int i = 0; c->data.streams && L > 0 && i < hx_stages(c); i++) {
         int64_t T = hx_stage_len(c, i);
         const char *key = c->train.curriculum.n ? "curriculum" : "seq_len";
-        const hx_conf *at = hx_conf_get(hx_conf_get(root, "train"), key);
         if (T % L)
-            return hx_conf_fail(at ? at : root, "train.%s: %lld is no multiple of the model's segment of "
+            return hx_conf_fail(place(root, "train", key), "train.%s: %lld is no multiple of the model's segment of "
                                 "%lld tokens, as streams need; %lld is one [E-SEGMENT]", key, (long long)T,
                                 (long long)L, (long long)(hx_ceil_div(T, L) * L));
     }
@@ -248,8 +246,7 @@ static hx_result check_stream(const hx_conf *root, const hx_run_conf *c)
 static hx_result check_tokens(const hx_run_conf *c)
 {
     enum { MOST = 400000 };
-    int64_t tokens;
-    if (hx_mul(c->train.batch, c->train.seq_len, &tokens) && tokens <= MOST)
+    if ((int64_t)c->train.batch * c->train.seq_len <= MOST)
         return HX_OK;
     return hx_fail(HX_E_SHAPE, "train.batch %d x train.seq_len %d is more than the %d tokens that a "
         "micro-batch may have; choose a smaller train.batch and a larger train.accumulate [E-SIZE]",
@@ -279,7 +276,7 @@ static hx_result check(const hx_conf *root, hx_run_conf *c)
     HX_TRY(read_every(root, c));
     HX_TRY(check_prompt(root, c));
     HX_TRY(hx_curriculum_check(root, c));
-    int64_t len = c->model->size ? c->model->size(c->model_conf, "seq_len") : 0;
+    int64_t len = c->model->size(c->model_conf, "seq_len");
     if (!c->train.seq_len && (len < 1 || len > INT32_MAX))
         return hx_conf_fail(
             root, "train.seq_len must be given: the model names no length [E-CONF-MISSING]");
