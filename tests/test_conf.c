@@ -114,6 +114,24 @@ static const struct { const char *from, *to, *says[3];
     { "  num_tokens: 256\n", "", { "'model.num_tokens' must be given", "run.yaml:4:1:", "" } },
     { "seq_len: 1024", "seq_len: 1023", { "run.yaml", "1023", "E-TOY" } },
     { "train: [text.txt, /abs/more.gz], ", "", { "data.train", "must be given", "" } },
+    { "arch: toy", "arch: qqqqqq", { "no model is called 'qqqqqq'; there are: toy | bare", "", "" } },
+    { "arch: toy\n", "arch: bare\n  heads: 63\n", { "63 heads cannot be opened", "", "" } },
+    { "  seq_len: 1024", "  kind: no length\n  seq_len: 64", { "train.seq_len must be given", "", "" } },
+    { "  seq_len: 1024", "  kind: long\n  seq_len: 64", { "train.seq_len must be given", "", "" } },
+    { "[0.9, 0.05, 0.05]", "[]", { "data.split", "one to three", "" } },
+    { "[0.9, 0.05, 0.05]", "[0.25, 0.25, 0.25, 0.25]", { "data.split", "one to three", "" } },
+    { "[0.9, 0.05, 0.05]", "[0, 0.5]", { "data.split", "the first above 0", "" } },
+    { "order: random", "order: stream", { "run.yaml:2:1:", "train.seq_len: 1024 is no multiple", "48 tokens" } },
+    { "batch: 4,", "batch: 4, seq_len: 1e6,", { "4 x train.seq_len 1000000", "400000", "E-SIZE" } },
+    { "batch: 4,", "batch: 4, non_finite: halt,", { "train.non_finite", "'halt'", "'stop'" } },
+    { "batch: 4,", "batch: 4, recompute: maybe,", { "train.recompute", "'maybe'", "" } },
+    { "batch: 4,", "batch: 4, curriculum: [8, 4],", { "train.curriculum", "stage 2", "" } },
+    { "optim:  {", "optim:  {decay: none, ", { "optim.decay", "'none'", "" } },
+    { "precision: auto", "precision: fp8", { "device.precision", "'fp8'", "did you mean" } },
+    { "tokenizer: bytes", "tokenizer: words", { "data.tokenizer", "'words'", "one that exists is 'bytes'" } },
+    { "name: cosine", "name: sine", { "schedule.name", "'sine'", "" } },
+    { "every: 500, keep", "every: 1234567890123456, keep", { "save.every", "1234567890123456", "" } },
+    { "every: 500, keep", "every: m, keep", { "save.every", "'m'", "" } },
     { "train: [text.txt, /abs/more.gz]", "train: []", { "data.train", "at least one", "" } },
     { "[0.9, 0.05, 0.05]", "[0.9, 0.2]", { "run.yaml:10:", "data.split", "1.1" } },
     { "order: random", "order: randon", { "run.yaml:10:", "data.order", "'random'" } },
@@ -230,6 +248,171 @@ START_TEST(assignments)
 }
 END_TEST
 
+// Prompts in the model's tokens, times, streams whose lengths fit, sets, defaults of their own.
+START_TEST(taken)
+{
+    hx_run_conf *c;
+    static const char *const hours[] = { "save.every=2h", "train.seq_len=96", "data.order=stream", "sample.prompt=~" };
+    ck_ok(read_run(good, hours, 3, &c));
+    ck_assert(c->save.every_seconds == 7200 && c->train.seq_len == 96 && c->data.streams);
+    ck_ok(read_run(good, (const char *const[]){ "save.every=90s" }, 1, &c));
+    ck_assert(c->save.every_seconds == 90 && c->save.every_steps == 0);
+    ck_ok(read_run(good, (const char *const[]){ "save.every=123456789012345" }, 1, &c));
+    ck_assert_int_eq(c->save.every_steps, 123456789012345);
+    const char *prompt[] = { "model.num_tokens=98", "sample.prompt=ab" };
+    ck_assert_int_ne(read_run(good, prompt, 2, &c), HX_OK);
+    ck_says("byte 98 at offset 1 is no token: the model has 98 (0 to 97)");
+    prompt[0] = "model.num_tokens=99";
+    ck_ok(read_run(good, prompt, 2, &c));
+    static const char *const wrong_length[] = { "data.order=stream", "train.seq_len=100" };
+    ck_assert_int_ne(read_run(good, wrong_length, 2, &c), HX_OK);
+    ck_says("train.seq_len: 100 is no multiple");
+    static const char *const stages[] = { "data.order=stream", "train.curriculum=[48, 100]", "train.batch=1" };
+    ck_assert_int_ne(read_run(good, stages, 3, &c), HX_OK);
+    ck_says("train.curriculum: 100 is no multiple of the model's segment of 48 tokens, as streams need; 144");
+    static const char *const flat[] = { "optim.lr=0.5", "schedule.min_lr=0.5" };
+    ck_ok(read_run(good, flat, 2, &c));
+    // as many tokens as a micro-batch may have, and one sequence more
+    static const char *const most[] = { "train.batch=400", "train.seq_len=1000" }, *const more[] = { "train.batch=401", most[1] };
+    ck_ok(read_run(good, most, 2, &c));
+    ck_assert_int_eq(read_run(good, more, 2, &c), HX_E_SHAPE);
+    ck_says("401 x train.seq_len 1000 is more than the 400000");
+    // a prepared set brings its mask along; one that is broken is told
+    static const char set[] = "{\"format\": \"htxvk-set\", \"version\": 1, \"num_tokens\": 256, \"tokens\": 4, \"documents\": 1, "
+        "\"document_tokens\": 0, \"shards\": 1, \"source_bytes\": 1, \"dtype\": \"u8\", \"masked\": true, \"tokenizer\": "
+        "\"tokenizer.json\"}";
+    ck_ok(hx_dir_make(at("set"), 0755));
+    put("set/MANIFEST.json", set, strlen(set));
+    const char *one = hx_sprintf(arena, "data.train=[%s]", at("set"));
+    ck_ok(read_run(good, &one, 1, &c));
+    ck_assert(c->data.masked);
+    ck_assert_str_eq(c->data.tokenizer_file, at("set/tokenizer.json"));
+    put("set/MANIFEST.json", "{\"format\": \"htxvk-set\"}", 23);
+    ck_assert_int_ne(read_run(good, &one, 1, &c), HX_OK);
+    ck_says("version 1");
+    // nothing is said of sections and sizes: defaults; a model without rules
+    ck_ok(read_run("model: {arch: bare, num_tokens: 9, kind: null}\ndata: {train: a}\n", NULL, 0, &c));
+    ck_assert_str_eq(((const toy_conf *)c->model_conf)->kind, "");
+    ck_assert_str_eq(c->model->name, "bare");
+    ck_assert_int_ne(read_run("model: {arch: bare, num_tokens: 9}\ndata: {train: a}\noptim: {lr: 1e-9}\n"
+                              "schedule: {min_lr: 1e-8}\n", NULL, 0, &c), HX_OK);
+    ck_assert_int_ne(read_run("[1]", NULL, 0, &c), HX_OK);
+    ck_says("a map of sections");
+    ck_assert_int_ne(read_run("data: {train: a}", NULL, 0, &c), HX_OK);
+    ck_says("'model.arch' must be given");
+    put("run.yaml", good, strlen(good));
+    ck_ok(hx_run_conf_read(arena, at("run.yaml"), NULL, 0, &c));
+    ck_assert_int_eq(hx_run_conf_read(arena, at("none.yaml"), NULL, 0, &c), HX_E_INPUT);
+}
+END_TEST
+
+// Fields that the models here have none of, and tables that are off.
+typedef struct odd { int32_t bit, must, unnamed; hx_strs list; const char *text, *bare; int32_t deep; } odd;
+#define ODD(m, type, def, min, max, help) { #m, type, offsetof(odd, m), def, min, max, help }
+static const hx_field odd_fields[] = { ODD(bit, HX_I32, "0", 0, 1, ""), ODD(must, HX_I32, NULL, 0, 9, "a number"),
+    ODD(list, HX_STRS, "[]", 0, 0, ""), ODD(text, HX_STR, "null", 0, 0, ""), ODD(bare, HX_STR, "x", 0, 0, ""),
+    { "a.b.deep", HX_I32, offsetof(odd, deep), NULL, 0, 9, NULL }, { 0 } };
+
+static hx_result fill_odd(const char *text, const char *path, const char *const *skip, odd *o)
+{
+    hx_conf *root;
+    ck_ok(hx_conf_parse(arena, "odd", text, (int64_t)strlen(text), &root));
+    return hx_conf_fill(arena, root, path, odd_fields, o, skip);
+}
+
+START_TEST(odd_tables)
+{
+    odd o;
+    static const char *const skip[] = { "must", "extra", NULL };
+    ck_ok(fill_odd("{bit: true, must: 1, list: null, text: null, a: {b: {deep: 3}}}", NULL, NULL, &o));
+    ck_assert(o.bit == 1 && o.must == 1 && o.list.n == 0 && o.deep == 3);
+    ck_assert_str_eq(o.text, "null");
+    ck_ok(fill_odd("{bit: false, list: [a, 'null'], text: t, extra: [1], a: {b: {deep: 3}}}", "", skip, &o));
+    ck_assert(o.bit == 0 && o.list.n == 2);
+    ck_ok(fill_odd("{bit: 1, must: 2, a.b.deep: 4}", "", NULL, &o));
+    ck_assert(o.bit == 1 && o.deep == 4);
+    static const struct { const char *text, *says; } bad[] = {
+        { "{must: 1}", "'a.b.deep' must be given: it has no default" }, { "{a: {b: {deep: 3}}}", "'must' must be given: a number" },
+        { "{must: 1, a: {b: {}}}", "'a.b.deep' must be given" }, { "{must: 1, a: {c: {deep: 1}}}", "unknown key 'a.c'" },
+        { "{must: 1, a: 5}", "unknown key 'a'" }, { "{must: 1, a: {b: 5}}", "unknown key 'a.b'" },
+        { "{must: 1, a: {b: {deep: 3, deeper: 1}}}", "unknown key 'a.b.deeper'; did you mean 'a.b.deep'?" },
+        { "{list: {a: 1}}", "a list of texts is needed" }, { "{list: [[a]]}", "every item must be a text" },
+        { "{list: [null]}", "every item must be a text" }, { "{text: [a]}", "text: a text is needed" },
+        { "{bare: null}", "bare: a text is needed" }, { "{bare: {a: 1}}", "bare: a text is needed" },
+        { "{bit: 'true'}", "a number is needed, not a quoted text" }, { "{bit: maybe}", "not an integer" }, { "{bit: [1]}", "not a list" },
+        { "5", "'the document' must be a map" }, { "{mus: 1}", "did you mean 'must'" }, { "{extr: 1}", "unknown key 'extr'" },
+    };
+    for (int i = 0; i < HX_COUNT(bad); i++) {
+        ck_assert_int_eq(fill_odd(bad[i].text, "", NULL, &o), HX_E_INPUT);
+        ck_says(bad[i].says);
+    }
+    ck_assert_int_eq(fill_odd("{mustt: 1}", "model", skip, &o), HX_E_INPUT);
+    ck_says("unknown key 'model.mustt'; did you mean 'must'");
+    ck_assert_int_eq(fill_odd("{extrq: 1}", "model", skip, &o), HX_E_INPUT);
+    ck_says("did you mean 'extra'");
+    ck_assert_int_eq(fill_odd("5", "model", NULL, &o), HX_E_INPUT);
+    ck_says("'model' must be a map");
+    ck_assert_int_eq(hx_conf_fill(arena, NULL, "model", odd_fields, &o, NULL), HX_E_INPUT);
+    ck_says("'model.must' must be given: a number");
+    ck_assert_int_eq(hx_conf_fill(arena, NULL, "", odd_fields + 5, &o, NULL), HX_E_INPUT);
+    ck_says("it has no default");
+    ck_ok(hx_conf_fill(arena, NULL, "", odd_fields + 2, &o, (const char *const[]){ "a.b.deep", NULL }));
+    static const hx_field off[] = { { "x", HX_I32, 0, "word", 0, 0, "" }, { 0 } };
+    ck_assert_int_eq(hx_conf_fill(arena, NULL, "", off, &o, NULL), HX_E_INPUT);
+    // as many items as there may be, and one more; more names than are compared
+    hx_out list = { 0 };
+    for (int i = 0; i < HX_MAX_LIST; i++)
+        hx_out_add(&list, "%sa", i ? ", " : "{must: 1, a.b.deep: 1, list: [");
+    ck_ok(fill_odd(hx_sprintf(arena, "%s]}", list.data), "", NULL, &o));
+    ck_assert_int_eq(o.list.n, HX_MAX_LIST);
+    ck_assert_int_eq(fill_odd(hx_sprintf(arena, "%s, b]}", list.data), "", NULL, &o), HX_E_INPUT);
+    ck_says("more than 32 items");
+    hx_out_free(&list);
+    hx_field many[302] = { 0 };
+    const char *words[302] = { 0 };
+    hx_conf *root;
+    for (int i = 0; i < 300; i++) {
+        many[i] = (hx_field){ "word", HX_I32, 0, "0", 0, 0, "" };
+        words[i] = "other";
+    }
+    ck_ok(hx_conf_parse(arena, "odd", "{wore: 1}", 9, &root));
+    ck_assert_int_eq(hx_conf_fill(arena, root, "", many, &o, words), HX_E_INPUT);
+    ck_says("did you mean 'word'");
+    many[200].name = NULL;
+    ck_assert_int_eq(hx_conf_fill(arena, root, "", many, &o, words), HX_E_INPUT);
+    static const hx_field text_list[] = { { "l", HX_STR, 0, "[a]", 0, 0, "" }, { "n", HX_STR, 8, NULL, 0, 0, "" }, { 0 } };
+    const char *two[2];
+    ck_ok(hx_conf_parse(arena, "odd", "{l: [b, {c: 1}], n: x}", 22, &root));
+    ck_assert_int_eq(hx_conf_fill(arena, root, "", text_list, two, NULL), HX_OK);
+    ck_ok(hx_conf_parse(arena, "odd", "{l: x, n: [1]}", 14, &root));
+    ck_assert_int_eq(hx_conf_fill(arena, root, "", text_list, two, NULL), HX_E_INPUT);
+    ck_says("n: a text is needed");
+    ck_ok(hx_conf_parse(arena, "odd", "{l: x, n: null}", 15, &root));
+    ck_assert_int_eq(hx_conf_fill(arena, root, "", text_list, two, NULL), HX_E_INPUT);
+}
+END_TEST
+
+// What a document is, and what can be set in it.
+START_TEST(roots)
+{
+    static const struct { const char *text; hx_node_kind kind; } docs[] = {
+        { "null", HX_NODE_MAP }, { "~", HX_NODE_MAP }, { "", HX_NODE_MAP }, { "'null'", HX_NODE_SCALAR }, { "word", HX_NODE_SCALAR },
+        { "[1]", HX_NODE_LIST }, { "\xef\xbb\xbf{a: 1}", HX_NODE_MAP }, { "{a: 1}", HX_NODE_MAP },
+    };
+    hx_conf *root;
+    for (int i = 0; i < HX_COUNT(docs); i++) {
+        ck_ok(hx_conf_parse(arena, "doc", docs[i].text, (int64_t)strlen(docs[i].text), &root));
+        ck_assert_int_eq(root->kind, docs[i].kind);
+    }
+    ck_ok(hx_conf_parse(arena, "doc", "a: null\nb: 1\n", 13, &root));
+    ck_ok(hx_conf_set(arena, root, "a.b.c=7"));
+    ck_assert_str_eq(hx_conf_get(hx_conf_get(hx_conf_get(root, "a"), "b"), "c")->text, "7");
+    ck_assert_int_eq(hx_conf_set(arena, root, "b.c=7"), HX_E_USAGE);
+    ck_assert_int_eq(hx_conf_parse(arena, "doc", "a: 1\n...\nb: 2\n", 14, &root), HX_E_INPUT);
+    ck_says("second document");
+}
+END_TEST
+
 START_TEST(read_back)
 {
     hx_run_conf *a, *b;
@@ -293,6 +476,9 @@ START_TEST(cases)
         { "{\"model\": \"tox\", \"num_tokens\": 4}", "'toy'" },
         { "{\"num_tokens\": 4}", "'model' must be given" },
         { "{\"model\": \"toy\"}", "num_tokens" },
+        { "{\"model\": \"qqqqqq\", \"case\": {\"heads\": 1}}", "there are: toy | bare" },
+        { "{\"model\": \"toy\", \"case\": 5}", "num_tokens" },
+        { "{\"model\": \"toy\", \"case\": {\"what\": 5}}", "num_tokens" },
         { "[1]", "map" },
         { "{\"model\": [\"toy\"]}", "name of a model" },
         { "{\"model\": \"toy\", \"num_tokens\": 4, \"inputs\": [[1]]}", "inputs" },
@@ -332,6 +518,6 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = { example,     spellings, refusals, limits,
-                                   assignments, read_back, cases,    damage };
+                                   assignments, taken, odd_tables, roots, read_back, cases,    damage };
     return run_suite("conf", setup, teardown, tests, HX_COUNT(tests));
 }

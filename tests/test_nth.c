@@ -466,6 +466,9 @@ START_TEST(bad_tensors)
     for (int i = 0; i < MANY; i++)
         memcpy(header + 6 + 3 * i, "{},", 3);
     ck_ok(open_bad(arena, header, "more than 1048576 tensors"));
+    // one less, and they are counted among what is wrong otherwise
+    memset(header + 6 + 3 * ((1 << 20) - 1), 0, 300);
+    ck_ok(open_bad(arena, header, "E-ST-JSON"));
     free(header);
 }
 END_TEST

@@ -585,6 +585,19 @@ START_TEST(made_again)
 }
 END_TEST
 
+// What is kept for good lies by itself, whatever it becomes a part of, and has the same values.
+START_TEST(kept)
+{
+    hx_t x = t_scale(outside(HX_PARAM, 0, 2, 8), 2), y = hx_keep(x), part[2] = { t_scale(x, 3), y };
+    hx_t whole = hx_concat(1, 2, part);
+    ck_assert_int_eq(hx_value_of(part[0])->storage, hx_value_of(whole)->storage);
+    ck_assert_int_ne(hx_value_of(y)->storage, hx_value_of(whole)->storage);
+    ck_assert_int_ne(hx_value_of(y)->storage, hx_value_of(x)->storage);
+    ck_assert(hx_value_of(y)->kept);
+    ck_assert(!hx_is(hx_keep(HX_NONE)));
+}
+END_TEST
+
 // ---- what cannot be ------------------------------------------------------------------------
 
 START_TEST(too_large)
@@ -697,7 +710,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = { rows, columns_too, in_blocks, none_wasted, in_place, halves,
-                                   single_precision, made_again, no_memory, known_memory, known_levels, known_barriers,
+                                   single_precision, made_again, kept, no_memory, known_memory, known_levels, known_barriers,
                                    dumped, too_large, backward_once, memory_in_blocks };
     return run_suite("plan", begin, end, tests, HX_COUNT(tests));
 }

@@ -266,6 +266,34 @@ START_TEST(many_visits)
         put(52, W(UINT, i, 128, i - 1, ZERO));
     put(28, W(40, UINT, 36));
     ck_assert_int_eq(shared_of(40), 4);                // 16 deep
+    for (uint32_t which = 0; which < 2; which++) {     // so with choices, in what is chosen and in the choice
+        begin();
+        usual();
+        put(43, W(UINT, 20, 1));
+        for (uint32_t i = 21; i < 38; i++)
+            put(52, W(UINT, i, 169, which ? i - 1 : ONE, which ? ONE : i - 1, ZERO));
+        put(28, W(40, UINT, 36));
+        put(28, W(41, UINT, 37));
+        ck_assert_int_eq(shared_of(40), 4);
+        ck_assert_int_eq(shared_of(41), -1);
+        begin();
+        usual();
+        put(43, W(UINT, 20, 1));
+        for (uint32_t i = 21; i < 38; i++)             // and with parts
+            put(44, W(UINT, 40 + i, i - 1)), put(52, W(UINT, i, 81, 40 + i, 0));
+        put(28, W(90, UINT, 36));
+        put(28, W(91, UINT, 37));
+        put(32, W(92, 4, which ? 91 : 90));
+        put(59, W(92, 93, 4));
+        ok(read_it());
+        ck_assert_int_eq(out.shared_bytes, which ? -1 : 4);
+    }
+    begin();
+    usual();
+    put(43, W(UINT, 20, 1));
+    for (uint32_t i = 21; i < 38; i++)
+        put(52, W(UINT, i, 128, i - 1, ZERO));
+    put(28, W(40, UINT, 36));
     put(28, W(41, UINT, 37));
     ck_assert_int_eq(shared_of(41), -1);               // 17 deep
 }
@@ -388,6 +416,9 @@ START_TEST(damaged)
     fails("not SPIR-V");
     begin();
     ck_assert_int_eq(hx_reflect_spirv("k", code, 4, NULL, 0, &out), HX_E_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(hx_last_message(), "not SPIR-V"));
+    ck_assert_int_eq(hx_reflect_spirv("k", code, 5, NULL, 0, &out), HX_E_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(hx_last_message(), "the end of the module is missing"));
     usual();
     code[3] = (1 << 20) + 1;
     fails("too many ids");
