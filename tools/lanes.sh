@@ -108,6 +108,10 @@ fi
 
 # twenty minutes of training with evaluations, samples and saves all the time: nothing may grow
 soak_vulkan() {
+    local leak
+    for leak in memory files; do
+        seeded FAILED tools/soak --minutes 0.5 --steps 1500 --leak "$leak" || return 1
+    done
     VK_DRIVER_FILES=${VK_DRIVER_FILES:-/usr/share/vulkan/icd.d/lvp_icd.$(uname -m).json} tools/soak --device name:llvmpipe
 }
 single soak soak_vulkan
