@@ -5,11 +5,26 @@
 layout(push_constant) uniform push {
     uint B, N, D, M;
     uint heads, axial, w, share;
+#ifdef DROP
+    uint parts;
+    float drop, stays;
+    uint spot;
+#endif
     uint q_o, q_s, k_o, k_s, v_o, v_s, y_o, y_s;
     uint opts;
 };
 #include "attn_tile.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN_INT(3, gone);  OUT(4, y);  OUT(5, l);
+IN(0, q);  IN(1, k);  IN(2, v);  IN_INT(3, gone);
+#ifdef DROP
+IN_INT(4, dice);  OUT(5, y);  OUT(6, l);
+#include "attn_drop.glsl"
+#define DRAW(i, at) draw(LINE(p, p.h), i, int(at), 0, CLASS_MOST);
+#define KEPT(row, at, j) * kept(row, at, j)
+#else
+OUT(4, y);  OUT(5, l);
+#define DRAW(i, at)
+#define KEPT(row, at, j)
+#endif
 const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
 shared vec4 qs[BR * KS], kv[BC * KS], ps[BR * PS];
 shared float red[BR * TX];
@@ -29,6 +44,7 @@ void main()
     for (uint at = lo; at < hi; at += BC) {
         barrier();                         // the last block's values have been used
         LOAD(kv, BC, p, k, at, M, n, hk)
+        DRAW(p.i0, at)
         barrier();
         DOTS(s, RT, CT, qs, kv)
         // largest score of each row
@@ -55,7 +71,7 @@ void main()
                 float e = s[a][b] == -3e38 ? 0 : exp(s[a][b] - m);
                 sum[a] += e;
                 uint j = tx + TX * b;
-                ps[row * PS + j / 4][j % 4] = e;
+                ps[row * PS + j / 4][j % 4] = e KEPT(row, at, at + j);
             }
             top[a] = m;
         }

@@ -5,12 +5,25 @@
 layout(push_constant) uniform push {
     uint B, N, D, M;
     uint heads, axial, w, share, parts;
+#ifdef DROP
+    float drop, stays;
+    uint spot;
+#endif
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s;
     uint opts;
 };
 #include "attn_tile.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  IN_INT(6, gone);
+#ifdef DROP
+IN_INT(7, dice);  OUT(8, dk);  OUT(9, dv);
+#include "attn_drop.glsl"
+#define DRAW(i, at) draw(LINE(p, h), i, int(at), 0, CLASS_MOST);
+#define KEPT(row, at, j) * kept(row, at, j)
+#else
 OUT(7, dk);  OUT(8, dv);
+#define DRAW(i, at)
+#define KEPT(row, at, j)
+#endif
 const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BR / 4 + 1;
 shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BC * PS], ds[BC * PS];
 
@@ -35,6 +48,7 @@ void main()
         barrier();                         // the last block's queries have been used
         LOAD(qs, BR, p, q, at, N, m, h)
         LOAD(ys, BR, p, dy, at, N, m, h)
+        DRAW(at, p.i0)
         barrier();
         DOTS(s, RT, CT, qs, ks)
         DOTS(dp, RT, CT, ys, vs)
@@ -45,8 +59,8 @@ void main()
                 uint col = tx + TX * b, j = p.i0 + col;
                 bool seen = i < m && j < n && j >= none && SEES(i + off, j);
                 float weight = seen ? exp(s[a][b] * scale - li) : 0;
-                ps[col * PS + row / 4][row % 4] = weight;
-                ds[col * PS + row / 4][row % 4] = weight * (dp[a][b] - ei);
+                ps[col * PS + row / 4][row % 4] = weight KEPT(row, p.i0, j);
+                ds[col * PS + row / 4][row % 4] = weight * (dp[a][b] KEPT(row, p.i0, j) - ei);
             }
         }
         barrier();

@@ -4,11 +4,26 @@
 layout(push_constant) uniform push {
     uint B, N, D, M;
     uint heads, axial, w, share;
+#ifdef DROP
+    uint parts;
+    float drop, stays;
+    uint spot;
+#endif
     uint q_o, q_s, k_o, k_s, v_o, v_s, dy_o, dy_s, dq_o, dq_s;
     uint opts;
 };
 #include "attn_tile.glsl"
-IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  IN_INT(6, gone);  OUT(7, dq);
+IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  IN_INT(6, gone);
+#ifdef DROP
+IN_INT(7, dice);  OUT(8, dq);
+#include "attn_drop.glsl"
+#define DRAW(i, at) draw(LINE(p, p.h), i, int(at), 0, CLASS_MOST);
+#define KEPT(row, at, j) * kept(row, at, j)
+#else
+OUT(7, dq);
+#define DRAW(i, at)
+#define KEPT(row, at, j)
+#endif
 const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
 shared vec4 qs[BR * KS], ys[BR * KS], kv[BC * KS], ds[BR * PS];
 
@@ -32,6 +47,7 @@ void main()
     for (uint at = lo; at < hi; at += BC) {
         barrier();                         // the last block's keys have been used
         LOAD(kv, BC, p, v, at, M, n, hk)
+        DRAW(p.i0, at)
         barrier();
         DOTS(dp, RT, CT, ys, kv)
         barrier();
@@ -44,7 +60,7 @@ void main()
                 uint col = tx + TX * b, j = at + col;
                 bool seen = i < p.n && j < n && SEES(i + off, j);
                 ds[row * PS + col / 4][col % 4] =
-                    seen ? exp(s[a][b] * scale - li[a]) * (dp[a][b] - ei[a]) : 0;
+                    seen ? exp(s[a][b] * scale - li[a]) * (dp[a][b] KEPT(row, at, j) - ei[a]) : 0;
             }
         }
         barrier();

@@ -33,3 +33,6 @@ uint class_of(place p, uint T, uint axial) { return p.r < T ? (T - p.r + axial -
 #define ROW(p, x, i, T, h) (x##_o + (p.b * (T) + p.r + (i) * axial) * x##_s + (h) * K)
 // where query i's statistics are in l[B,heads,N]
 #define STAT(p, i, h) ((p.b * heads + (h)) * N + p.r + (i) * axial)
+// of a weight that may be left out: its class of head h of its batch row, and the most keys of a class
+#define LINE(p, h) ((p.b * axial + p.r) * heads + (h))
+#define CLASS_MOST ((M + axial - 1) / axial)

@@ -106,5 +106,17 @@ bool newer(uint i, uint j) { return j > i + PAST; }
             dp += dy[y0 + c] * v[v0 + c];                                                        \
         }                                                                                        \
         uint at = STAT_OF(p, i);                                                                 \
-        return exp(s * inversesqrt(float(K)) - l[at]) * (dp - e[at]);                            \
+        return exp(s * inversesqrt(float(K)) - l[at]) * (dp KEPT_AT(p, i, j) - e[at]);           \
     }
+
+// ---- weights that are left out: DROP is defined, dice are bound ----
+#define LINE_OF(p) ((p).r * heads + (p).h)
+#ifdef DROP
+#define DRAW(p, i0, j0, step) draw(LINE_OF(p), i0, j0, step, M);
+#define KEPT(row, at, j) * kept(row, at, j)
+#define KEPT_AT(p, i, j) * kept_at(LINE_OF(p), i, j, M)
+#else
+#define DRAW(p, i0, j0, step)
+#define KEPT(row, at, j)
+#define KEPT_AT(p, i, j)
+#endif

@@ -10,7 +10,7 @@ MAY = {                                        # room: rooms and files that it m
     'base': 'base', 'dev': 'base dev', 'host': 'base dev host', 'null': 'base dev null',
     'vulkan': 'base dev vulkan', 'core': 'base dev core', 'ops': 'base core ops',
     'models': 'base core models src/ops/t.h', 'optim': 'base core optim src/ops/t.h',
-    'masks': 'base masks src/ops/attention.h', 'data': 'base data src/core/conf.h',
+    'masks': 'base masks src/ops/attention.h src/ops/attention_drop.h', 'data': 'base data src/core/conf.h',
     'train': ABOVE + ' train', 'top': ABOVE + ' train top', 'cli': ABOVE + ' train top cli host null vulkan',
 }
 WORDS = [                                      # what may not be written outside the places named

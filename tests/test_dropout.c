@@ -3,25 +3,55 @@
 #include "../src/ops/t.h"
 #include "runs.h"
 
-static const char *const texts[] = {
-    "run: {seed: 3}\n"
-    "model: {arch: transformer_xl, n_token: 128, n_layer: 2, n_head: 2, d_model: 16, d_head: 8,\n"
-    "  d_inner: 24, tgt_len: 16, mem_len: 16, dropout: %s}\n"
-    "data: {train: [text.txt], split: [0.8, 0.1, 0.1], order: stream}\n"
-    "train: {steps: 8, batch: 4, seq_len: 32, accumulate: 2}\n"
-    "eval: {every: 4, batches: 2}\nsample: {every: 0}\nsave: {every: 0}\nlog: {every: 1}\n",
-    "run: {seed: 3}\n"
-    "model: {arch: compressive, num_tokens: 128, dim: 16, depth: 2, seq_len: 16, mem_len: 16, cmem_len: 4,\n"
-    "  cmem_ratio: 4, heads: 2, ff_dropout: %s, attn_layer_dropout: 0.1}\n"
-    "data: {train: [text.txt], split: [0.8, 0.1, 0.1], order: stream}\n"
-    "train: {steps: 8, batch: 4, seq_len: 32, accumulate: 2}\n"
-    "eval: {every: 4, batches: 2}\nsample: {every: 0}\nsave: {every: 0}\nlog: {every: 1}\n",
+// Every model that has dropouts, %s where each of them has its chance. gpu: tried on lavapipe, too, so that each
+// operator is.
+typedef struct kind { const char *model, *conf, *order; bool gpu; } kind;
+#define KIND(m, how, gpu, ...) { #m, #__VA_ARGS__, how, gpu }
+static const kind kinds[] = {
+    KIND(transformer_xl, "stream", true, n_token: 128, n_layer: 2, n_head: 2, d_model: 16, d_head: 8, d_inner: 24,
+         tgt_len: 16, mem_len: 16, dropout: %s),
+    KIND(transformer_xl, "stream", true, n_token: 128, n_layer: 2, n_head: 2, d_model: 16, d_head: 8, d_inner: 24,
+         tgt_len: 16, mem_len: 16, dropatt: %s),
+    KIND(rmt_transformer_xl, "stream", false, n_token: 128, n_layer: 2, n_head: 2, d_model: 16, d_head: 8,
+         d_inner: 24, tgt_len: 16, mem_len: 16, num_mem_tokens: 2, dropatt: %s),
+    KIND(compressive, "stream", true, num_tokens: 128, dim: 16, depth: 2, seq_len: 16, mem_len: 16, cmem_len: 4,
+         cmem_ratio: 4, heads: 2, ff_dropout: %s, attn_layer_dropout: 0.1),
+    KIND(compressive, "stream", false, num_tokens: 128, dim: 16, depth: 2, seq_len: 16, mem_len: 16, cmem_len: 4,
+         cmem_ratio: 4, heads: 2, attn_dropout: %s, reconstruction_attn_dropout: 0.1),
+    KIND(hourglass, "sequential", false, num_tokens: 128, dim: 16, max_seq_len: 32, depth: [1, 1, 1],
+         shorten_factor: 2, heads: 2, dim_head: 8, attn_dropout: %s),
+    KIND(hourglass, "sequential", false, num_tokens: 128, dim: 16, max_seq_len: 32, depth: [1, 1, 1],
+         shorten_factor: 2, heads: 2, dim_head: 8, causal: false, ff_dropout: %s),
+    KIND(infini, "stream", true, num_tokens: 128, dim: 16, depth: 2, dim_head: 8, heads: 2, segment_length: 16,
+         attn_dropout: %s),
+    KIND(infini, "stream", false, num_tokens: 128, dim: 16, depth: 2, dim_head: 8, heads: 2, segment_length: 16,
+         ff_dropout: %s),
+    KIND(rmt_lucidrains, "stream", true, num_tokens: 128, dim: 16, depth: 2, dim_head: 8, heads: 2, seq_len: 16,
+         num_memory_tokens: 2, carry_xl: true, attn_dropout: %s),
+    KIND(rmt_lucidrains, "random", false, num_tokens: 128, dim: 16, depth: 2, dim_head: 8, heads: 2, seq_len: 16,
+         num_memory_tokens: 2, ff_dropout: %s),
+    KIND(rmt_wrapper, "stream", false, num_tokens: 128, dim: 16, depth: 2, heads: 2, num_mem_tokens: 2,
+         segment_size: 16, attn_pdrop: %s),
+    KIND(rmt_wrapper, "stream", false, num_tokens: 128, dim: 16, depth: 2, heads: 2, num_mem_tokens: 2,
+         segment_size: 16, resid_pdrop: %s, embd_pdrop: 0.1),
+    KIND(rmt_encoder, "random", true, vocab_size: 128, hidden_size: 16, num_hidden_layers: 2,
+         num_attention_heads: 2, intermediate_size: 24, max_position_embeddings: 24, num_labels: 128,
+         num_mem_tokens: 2, input_size: 21, attention_probs_dropout_prob: %s),
+    KIND(rmt_encoder, "random", false, vocab_size: 128, hidden_size: 16, num_hidden_layers: 2,
+         num_attention_heads: 2, intermediate_size: 24, max_position_embeddings: 24, num_labels: 128,
+         num_mem_tokens: 2, input_size: 21, hidden_dropout_prob: %s),
 };
 
 static hx_run_conf *conf_of(int model, const char *p)
 {
+    const kind *k = &kinds[model];
     hx_run_conf *c = NULL;
-    ck_ok(hx_run_conf_parse(arena, "test.yaml", hx_sprintf(arena, texts[model], p), scratch, NULL, 0, &c));
+    const char *text = hx_sprintf(arena,
+        "run: {seed: 3}\nmodel: {arch: %s, %s}\ndata: {train: [text.txt], split: [0.8, 0.1, 0.1], order: %s}\n"
+        "train: {steps: 8, batch: 4, seq_len: 32, accumulate: 2}\n"
+        "eval: {every: 4, batches: 2}\nsample: {every: 0}\nsave: {every: 0}\nlog: {every: 1}\n",
+        k->model, hx_sprintf(arena, k->conf, p), k->order);
+    ck_ok(hx_run_conf_parse(arena, "test.yaml", text, scratch, NULL, 0, &c));
     return c;
 }
 
@@ -47,6 +77,8 @@ END_TEST
 
 START_TEST(same_masks_on_vulkan)
 {
+    if (!kinds[_i].gpu)
+        return;
     make_text();
     hx_dev *host = open_dev("host", 2), *gpu = NULL;
     if (hx_dev_open(&(hx_dev_params){ .select = "name:llvmpipe" }, &gpu)) {
@@ -129,16 +161,60 @@ START_TEST(shares)
 }
 END_TEST
 
+// With equal queries all weights of a row are alike: what is left of one-hot values shows each of them.
+START_TEST(weights)
+{
+    enum { N = 128, M = 192, H = 2 };
+    static float q[N * H * M], k[M * H * M], v[M * H * M], y[2][N * H * M], l[N * H];
+    static const struct { int32_t dice[2][4]; int spot[2]; const char *what; } pairs[] = {
+        { { { 1, 0, 5, 0 }, { 1, 0, 6, 0 } }, { 0, 0 }, "steps" },
+        { { { 1, 0, 5, 0 }, { 1, 0, 5, 1 } }, { 0, 0 }, "micro-batches" },
+        { { { 1, 0, 5, 0 }, { 1, 0, 5, 0 } }, { 0, 1 }, "places" },
+        { { { 1, 0, 5, 0 }, { 2, 0, 5, 0 } }, { 0, 0 }, "seeds" },
+    };
+    for (int j = 0; j < M; j++)
+        for (int h = 0; h < H; h++)
+            v[(j * H + h) * M + j] = M;
+    hx_pool *pool = hx_pool_new(2);
+    const hx_op *op = hx_op_find("attn_full_drop");
+    struct { int32_t heads, axial, w, share, parts; float drop, stays; int32_t spot; } attrs =
+        { H, 1, 0, 1, 1, 0.3f, 2, 0 };
+    for (int i = 0; i < HX_COUNT(pairs); i++) {
+        int64_t stay = 0, both = 0, heads = 0;
+        for (int s = 0; s < 2; s++) {
+            attrs.spot = pairs[i].spot[s];
+            hx_call c = { .op = op, .sig = hx_sig_of(op), .dim = { 1, N, H * M, M }, .attrs = &attrs,
+                          .a = { q, k, v, NULL, (void *)pairs[i].dice[s], y[s], l },
+                          .ld = { H * M, H * M, H * M, 1, 4, H * M, N }, .pool = pool };
+            op->host(&c);
+        }
+        for (int e = 0; e < N * H * M; e++) {
+            ck_assert(y[0][e] == 0 || fabsf(y[0][e] - 2) < 1e-3f);
+            stay += y[0][e] > 0;
+            both += y[0][e] > 0 && y[1][e] > 0;
+            heads += e / M % H == 0 && y[0][e] > 0 && y[0][e + M] > 0;
+        }
+        // five standard deviations of the share are 0.0103; of the heads, half as many, 0.0159
+        ck_assert_msg(fabs((double)stay / (N * H * M) - 0.7) < 0.0103, "%lld stay", (long long)stay);
+        ck_assert_msg(fabs((double)both / (N * H * M) - 0.49) < 0.0113, "%s: %lld stay in both", pairs[i].what,
+                      (long long)both);
+        ck_assert_msg(fabs((double)heads / (N * M) - 0.49) < 0.0159, "heads: %lld stay in both", (long long)heads);
+    }
+    hx_pool_free(&pool);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("dropout");
     TCase *c = tcase_create("all");
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_set_timeout(c, 120);
-    tcase_add_loop_test(c, same_bits, 0, HX_COUNT(texts));
-    tcase_add_loop_test(c, same_masks_on_vulkan, 0, HX_COUNT(texts));
-    tcase_add_loop_test(c, evaluations_drop_nothing, 0, HX_COUNT(texts));
+    tcase_add_loop_test(c, same_bits, 0, HX_COUNT(kinds));
+    tcase_add_loop_test(c, same_masks_on_vulkan, 0, HX_COUNT(kinds));
+    tcase_add_loop_test(c, evaluations_drop_nothing, 0, HX_COUNT(kinds));
     tcase_add_test(c, shares);
+    tcase_add_test(c, weights);
     suite_add_tcase(s, c);
     return run_made(s, CK_NORMAL);
 }

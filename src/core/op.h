@@ -4,7 +4,7 @@
 #include "../../runtime/arena.h"
 #include "../../runtime/kernel.h"
 
-enum { HX_MAX_DIMS = 10, HX_MAX_ARGS = 16, HX_MAX_RANK = 4, HX_MAX_ATTRS = 32, HX_MAX_ROWS = 20 };
+enum { HX_MAX_DIMS = 10, HX_MAX_ARGS = 16, HX_MAX_RANK = 4, HX_MAX_ATTRS = 40, HX_MAX_ROWS = 20 };
 typedef double real;                       // references are the definition: fp64
 
 // A signature such as "x:[R,I] w[O,I] b?[O] -> y:[R,O]", parsed once. After an argument's name:

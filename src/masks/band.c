@@ -1,5 +1,5 @@
 // band.c - the query itself and the w tokens before it: w + 1 keys.
-#include "../ops/attention.h"
+#include "../ops/attention_drop.h"
 
 static bool band_sees(int64_t i, int64_t j, int64_t first, int64_t n, const attn_attrs *a)
 {
@@ -25,3 +25,5 @@ static void band_queries(int64_t j, int64_t first, int64_t n, const attn_attrs *
 #define BAND_FLOPS(n) n "*B*D*N*w+" n "*B*D*N"
 HX_MASK(band, "over i - w <= j <= i of i's residue class modulo axial", BAND_FLOPS,
     attn_wrong_past, ATTN_WRONG ATTN_WRONG_PAST, ATTN_CHECK);
+HX_MASK_DROP(band, "over i - w <= j <= i of i's residue class modulo axial", BAND_FLOPS,
+    ATTN_WRONG ATTN_WRONG_PAST);

@@ -1,5 +1,5 @@
 // causal.c - every token up to and including the query: all of a memory that came before.
-#include "../ops/attention.h"
+#include "../ops/attention_drop.h"
 
 static bool causal_sees(int64_t i, int64_t j, int64_t first, int64_t n, const attn_attrs *a)
 {
@@ -26,3 +26,5 @@ static void causal_queries(int64_t j, int64_t first, int64_t n, const attn_attrs
 #define CAUSAL_FLOPS(n) n "*B*D*N*M/axial-" n "*B*D*N*N/axial/2"
 HX_MASK(causal, "over j <= i of i's residue class modulo axial", CAUSAL_FLOPS,
     attn_wrong_past, ATTN_WRONG ATTN_WRONG_PAST, ATTN_CHECK);
+HX_MASK_DROP(causal, "over j <= i of i's residue class modulo axial", CAUSAL_FLOPS,
+    ATTN_WRONG ATTN_WRONG_PAST);

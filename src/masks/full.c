@@ -1,5 +1,5 @@
 // full.c - every key, as in cross attention: positions have no meaning.
-#include "../ops/attention.h"
+#include "../ops/attention_drop.h"
 
 static bool full_sees(int64_t i, int64_t j, int64_t first, int64_t n, const attn_attrs *a)
 {
@@ -26,3 +26,5 @@ static void full_queries(int64_t j, int64_t first, int64_t n, const attn_attrs *
 #define FULL_FLOPS(n) n "*B*D*N*M/axial"
 HX_MASK(full, "over all j of i's residue class modulo axial", FULL_FLOPS,
     attn_wrong, ATTN_WRONG, ATTN_CHECK ATTN_CHECK_FEW);
+HX_MASK_DROP(full, "over all j of i's residue class modulo axial", FULL_FLOPS,
+    ATTN_WRONG);

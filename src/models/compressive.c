@@ -11,7 +11,6 @@
 //   - rows that do not fill a window when they are compressed: see compress()
 // What differs from the reference: it detaches the weights of keys and values for good where it
 // reconstructs, which ends their training; here only the reconstruction does not reach them.
-#include "../../runtime/log.h"
 #include "by_time.h"
 #include "parts.h"
 #include "../ops/t.h"
@@ -31,7 +30,6 @@ typedef struct compressive_conf {
 
 #define F(type, name, def, min, max, help) \
     { #name, HX_##type, offsetof(compressive_conf, name), def, min, max, help },
-#define NO_EFFECT "accepted for the reference's sake, without effect"
 static const hx_field fields[] = {
     F(I32,  num_tokens, NULL, 1, 1 << 24, "size of the vocabulary")
     F(I32,  dim, NULL, 1, 65536, "width")
@@ -46,11 +44,11 @@ static const hx_field fields[] = {
     F(I32,  heads, "8", 1, 1024, "attention heads")
     F(BOOL, gru_gated_residual, "true", 0, 0, "a GRU instead of a sum around each sublayer")
     F(BOOL, mogrify_gru, "false", 0, 0, "let both inputs of the GRU gate each other before")
-    F(F64,  attn_dropout, "0", 0, 1, NO_EFFECT)
+    F(F64,  attn_dropout, "0", 0, 0.99, "share of attention weights dropped in training")
     F(BOOL, ff_glu, "false", 0, 0, "a gate in the feed-forward layer")
     F(F64,  ff_dropout, "0", 0, 0.99, "share of the feed-forward layers' inner activations dropped in training")
     F(F64,  attn_layer_dropout, "0", 0, 0.99, "share of what attention layers give dropped in training")
-    F(F64,  reconstruction_attn_dropout, "0", 0, 1, NO_EFFECT)
+    F(F64,  reconstruction_attn_dropout, "0", 0, 0.99, "share of those of the reconstruction loss")
     F(F64,  reconstruction_loss_weight, "1", 0, 1e6, "weight of the compressions' loss")
     F(I32,  ignore_index, "-100", -2147483647, 2147483647, "label that is not trained on")
     {0}
@@ -111,9 +109,6 @@ static hx_result check(void *conf)
     if (k->mogrify_gru && k->dim < 4)
         return hx_fail(HX_E_INPUT, "model.mogrify_gru needs a dim of 4 at least, not %d [E-MODEL]",
                        k->dim);
-    if (k->attn_dropout + k->reconstruction_attn_dropout > 0)
-        hx_log(HX_LOG_WARN, "model.attn_dropout and model.reconstruction_attn_dropout have no effect: no "
-               "attention weight is dropped");
     return find_memories(k);
 }
 
@@ -341,8 +336,9 @@ static hx_t reconstruction(const run *r, const layer *p, hx_t q, hx_t k, hx_t v,
     q = one_row(hx_detach(q));
     hx_split(1, t_linear(packed, hx_detach(P(p->kv)), HX_NONE, HX_ACT_NONE, HX_NONE), 2,
              (int64_t[]){ D, D }, kv);
-    hx_t was = t_attention_full(q, one_row(hx_detach(k)), one_row(hx_detach(v)), H, B);
-    hx_t is = t_attention_full(q, one_row(kv[0]), one_row(kv[1]), H, B);
+    double drop = r->k->reconstruction_attn_dropout;
+    hx_t was = t_attention_full_less(q, one_row(hx_detach(k)), one_row(hx_detach(v)), H, B, left_out(r->g, drop));
+    hx_t is = t_attention_full_less(q, one_row(kv[0]), one_row(kv[1]), H, B, left_out(r->g, drop));
     return t_mse(if_full(r, was), if_full(r, is));
 }
 
@@ -389,7 +385,7 @@ static hx_t attend(run *r, int l, hx_t x, hx_t dist)
     int64_t keys = tokens_of(r, all);
     hx_t y = t_rel_attention(by_time(r, q), by_time(r, kv[0]), by_time(r, kv[1]),
         keys < hx_rows(dist) ? rows_of(dist, 0, keys) : dist, r->zeros, r->zeros, r->gone,
-        &(hx_rel){ .heads = r->k->heads, .slide = hx_is(r->gone) });
+        &(hx_rel){ .heads = r->k->heads, .slide = hx_is(r->gone), .less = left_out(r->g, r->k->attn_dropout) });
     // as in the reference, a segment that is not whole leaves memories as they are
     if (mem && n == r->k->seq_len)
         remember(r, p, mem, u, q, kv[0], kv[1]);

@@ -23,6 +23,7 @@ typedef struct hourglass_conf {
     int32_t     num_tokens, dim, max_seq_len, heads, dim_head, ignore_index;
     const char *depth, *updown_sample_type;
     hx_ints     shorten_factor;
+    double      attn_dropout, ff_dropout;
     bool        attn_resampling, causal;
     // derived: levels from the outside in, and the layers of the innermost transformer
     int         L, valley, pre[MAX_LEVELS], post[MAX_LEVELS], s[MAX_LEVELS];
@@ -41,6 +42,8 @@ static const hx_field fields[] = {
     F(I32,  dim_head, "64", 1, 256, "width of an attention head")
     F(BOOL, attn_resampling, "true", 0, 0, "attend where the sequence becomes shorter and longer")
     F(STR,  updown_sample_type, "naive", 0, 0, "naive (mean and repetition) or linear (maps)")
+    F(F64,  attn_dropout, "0", 0, 0.99, "share of attention weights dropped in training; not those of one key")
+    F(F64,  ff_dropout, "0", 0, 0.99, "share of the feed-forward layers' inner activations dropped in training")
     F(BOOL, causal, "true", 0, 0, "no token sees a later one")
     F(I32,  ignore_index, "0", -2147483647, 2147483647, "label that is not trained on; -1: none")
     {0}
@@ -246,6 +249,13 @@ static hx_t widen(const run *r, hx_t x, hx_t more)
     return hx_reshape(hx_concat(1, 2, part), 3, (int64_t[]){ B, T, H * (K + 4) });
 }
 
+static hx_t attention_of(const run *r, hx_t q, hx_t k, hx_t v, bool causal)
+{
+    hx_left_out less = left_out(r->g, r->k->attn_dropout);
+    int H = r->k->heads;
+    return causal ? t_attention_less(q, k, v, H, 1, -1, HX_NONE, less) : t_attention_full_less(q, k, v, H, 1, less);
+}
+
 // Attention that a mask of keys limits: a further channel adds -1e30 to the scores of masked keys,
 // which leaves nothing else of them. mask#[B,M]
 static hx_t masked_attention(const run *r, hx_t q, hx_t k, hx_t v, hx_t mask, bool causal)
@@ -259,8 +269,7 @@ static hx_t masked_attention(const run *r, hx_t q, hx_t k, hx_t v, hx_t mask, bo
     k = widen(r, k, t_embedding(mask, table, M));
     v = widen(r, v, none);
     q = widen(r, t_scale(q, (float)sqrt((double)(K + 4) / (double)K)), one);
-    hx_t y = causal ? t_attention(q, k, v, (int)H, 1, -1) : t_attention_full(q, k, v, (int)H, 1);
-    hx_t part[2];
+    hx_t y = attention_of(r, q, k, v, causal), part[2];
     y = hx_reshape(y, 2, (int64_t[]){ hx_rows(y) * H, K + 4 });
     hx_split(1, y, 2, (int64_t[]){ K, 4 }, part);
     return hx_reshape(part[0], 3, (int64_t[]){ hx_dim(q, 0), hx_dim(q, 1), hk });
@@ -269,15 +278,13 @@ static hx_t masked_attention(const run *r, hx_t q, hx_t k, hx_t v, hx_t mask, bo
 // Attention of what q was made from to `from`.   mask: which keys count, or NONE
 static hx_t attention(const run *r, const layer *p, hx_t q, hx_t from, hx_t mask, bool causal)
 {
-    int H = r->k->heads;
-    int64_t hk = (int64_t)H * r->k->dim_head;
+    int64_t hk = (int64_t)r->k->heads * r->k->dim_head;
     hx_t kv[2];
     hx_split(1, t_linear(from, P(p->w_kv), HX_NONE, HX_ACT_NONE, HX_NONE), 2, (int64_t[]){ hk, hk },
              kv);
     if (hx_is(mask))
         return masked_attention(r, q, kv[0], kv[1], mask, causal);
-    return causal ? t_attention(q, kv[0], kv[1], H, 1, -1)
-                  : t_attention_full(q, kv[0], kv[1], H, 1);
+    return attention_of(r, q, kv[0], kv[1], causal);
 }
 
 static hx_t query(const run *r, const layer *p, hx_t u)
@@ -307,8 +314,8 @@ static hx_t attend_to_parts(const run *r, const layer *p, hx_t x, hx_t from, hx_
 // x + W2 gelu(W1 norm(x))
 static hx_t feed_forward(const run *r, const layer *p, hx_t x)
 {
-    return apply(r, p->ff2, apply(r, p->ff1, normed(r, p->ff_norm, x), HX_ACT_GELU, HX_NONE),
-                 HX_ACT_NONE, x);
+    hx_t v = apply(r, p->ff1, normed(r, p->ff_norm, x), HX_ACT_GELU, HX_NONE);
+    return apply(r, p->ff2, dropped(r->g, v, r->k->ff_dropout), HX_ACT_NONE, x);
 }
 
 static hx_t transform(const run *r, const stack *s, hx_t x, hx_t mask)

@@ -8,7 +8,6 @@
 //   - memory is read and written with queries and keys before their rotation and scale
 // What differs from the reference: the loss is the mean over all labels that count, also where a
 // segment has none of them, which makes it NaN there.
-#include "../../runtime/log.h"
 #include "head.h"
 #include "parts.h"
 #include "../ops/t.h"
@@ -32,9 +31,9 @@ static const hx_field fields[] = {
     F(I32,  depth, NULL, 1, MAX_DEPTH, "layers")
     F(I32,  dim_head, "128", 2, 256, "width of an attention head, even")
     F(I32,  heads, "8", 1, 1024, "attention heads")
-    F(F64,  attn_dropout, "0", 0, 1, "accepted for the reference's sake, without effect")
+    F(F64,  attn_dropout, "0", 0, 0.99, "share of attention weights dropped in training")
     F(F64,  ff_mult, "4", 1e-3, 1024, "width of the feed-forward layer over dim, before its gate")
-    F(F64,  ff_dropout, "0", 0, 1, "accepted for the reference's sake, without effect")
+    F(F64,  ff_dropout, "0", 0, 0.99, "share of the feed-forward layers' inner activations dropped in training")
     F(BOOL, use_mem_delta_rule, "false", 0, 0, "write what the memory does not yet answer")
     F(BOOL, learned_delta_update, "false", 0, 0, "learn how much of each value is written")
     // of the reference's wrapper
@@ -55,9 +54,6 @@ static hx_result check(void *conf)
     if (k->dim_head % 2)
         return hx_fail(HX_E_INPUT, "model.dim_head: %d must be even for the rotary embedding "
                        "[E-MODEL]", k->dim_head);
-    if (k->attn_dropout > 0 || k->ff_dropout > 0)
-        hx_log(HX_LOG_WARN, "attn_dropout %g and ff_dropout %g have no effect: nothing is dropped",
-               k->attn_dropout, k->ff_dropout);
     return HX_OK;
 }
 
@@ -189,7 +185,7 @@ static hx_t attend(run *r, int l, hx_t x)
     hx_split(1, t_linear(u, weights(r, l), HX_NONE, HX_ACT_NONE, HX_NONE), 3,
              (int64_t[]){ hk, hk, hk }, qkv);
     hx_t q = t_rotary_copy(qkv[0], r->table, H, 1), k = t_rotary_copy(qkv[1], r->table, H, 1);
-    hx_t y = t_attention(q, k, qkv[2], H, 1, -1);
+    hx_t y = t_attention_less(q, k, qkv[2], H, 1, -1, HX_NONE, left_out(r->g, r->k->attn_dropout));
     if (hx_is(r->memory[l]))
         y = t_recall(y, t_heads(t_feature(qkv[0]), r->memory[l], H), P(p->gates));
     write_memory(r, l, u, t_feature(qkv[1]), qkv[2]);
@@ -198,7 +194,8 @@ static hx_t attend(run *r, int l, hx_t x)
 
 static hx_t feed_forward(const run *r, const layer *p, hx_t x)
 {
-    return apply(r, p->ff_out, t_geglu(apply(r, p->in, t_rmsnorm(x, P(p->ff_norm), 0), HX_NONE)), x);
+    hx_t v = t_geglu(apply(r, p->in, t_rmsnorm(x, P(p->ff_norm), 0), HX_NONE));
+    return apply(r, p->ff_out, dropped(r->g, v, r->k->ff_dropout), x);
 }
 
 // The final embeddings of x[B,n,D], with the memory as it is; leaves it as these rows make it.

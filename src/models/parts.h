@@ -25,6 +25,21 @@ static inline hx_t dropped(hx_graph *g, hx_t x, double p)
     return t_dropout(x, dice, p, place);
 }
 
+// In training attention weights are 0 with probability p, else multiplied with 1 / (1 - p).
+static inline hx_left_out left_out(hx_graph *g, double p)
+{
+    hx_left_out less = { HX_NONE, p, 0 };
+    less.dice = hx_dice(g, p, &less.place);
+    return less;
+}
+
+// x + y w^T + b, in training with a share p of what is added dropped
+static inline hx_t plus_dropped(hx_graph *g, hx_t x, hx_t y, hx_t w, hx_t b, double p)
+{
+    return g->learns && p > 0 ? t_add(x, dropped(g, t_linear(y, w, b, HX_ACT_NONE, HX_NONE), p))
+                              : t_linear(y, w, b, HX_ACT_NONE, x);
+}
+
 // y = x w^T + b, or the scale w and the offset b of a norm
 typedef struct { hx_p w, b; } pair;
 

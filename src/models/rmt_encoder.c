@@ -21,6 +21,7 @@ typedef struct encoder_conf {
     int32_t max_position_embeddings, type_vocab_size, num_labels;
     int32_t num_mem_tokens, input_size, bptt_depth, first_label;
     hx_ints cls_token_id, sep_token_id;
+    double  hidden_dropout_prob, attention_probs_dropout_prob;
     // derived
     int     cls, sep, text;                // text: tokens of a segment
 } encoder_conf;
@@ -35,6 +36,10 @@ static const hx_field fields[] = {
     F(I32,  intermediate_size, "3072", 1, 1 << 20, "width of the feed-forward layer")
     F(I32,  max_position_embeddings, "512", 1, 1 << 24, "learnt positions")
     F(I32,  type_vocab_size, "2", 1, 65536, "learnt types, of which the first is used")
+    // BERT's configuration has 0.1 for both
+    F(F64,  hidden_dropout_prob, "0", 0, 0.99, "share dropped in training: embeddings, what layers add, what "
+            "the classes are told from")
+    F(F64,  attention_probs_dropout_prob, "0", 0, 0.99, "share of attention weights dropped in training")
     F(I32,  num_labels, "6", 2, 1 << 20, "classes")
     F(I32,  num_mem_tokens, "10", 1, 1 << 16, "memory slots")
     F(I32,  input_size, "512", 1, 1 << 24, "rows of a segment: its text, the slots and three marks")
@@ -144,10 +149,12 @@ static hx_t block(const run *r, const layer *p, hx_t x)
 {
     hx_t q = apply(r, p->q, x, HX_ACT_NONE, HX_NONE), k = apply(r, p->k, x, HX_ACT_NONE, HX_NONE);
     hx_t v = apply(r, p->v, x, HX_ACT_NONE, HX_NONE);
-    hx_t y = t_attention_full(q, k, v, r->k->num_attention_heads, (int)r->B);
-    x = normed(r, p->norm1, apply(r, p->out, y, HX_ACT_NONE, x));
+    double drop = r->k->hidden_dropout_prob;
+    hx_t y = t_attention_full_less(q, k, v, r->k->num_attention_heads, (int)r->B,
+                                   left_out(r->g, r->k->attention_probs_dropout_prob));
+    x = normed(r, p->norm1, plus_dropped(r->g, x, y, P(p->out.w), P(p->out.b), drop));
     y = apply(r, p->up, x, HX_ACT_GELU, HX_NONE);
-    return normed(r, p->norm2, apply(r, p->down, y, HX_ACT_NONE, x));
+    return normed(r, p->norm2, plus_dropped(r->g, x, y, P(p->down.w), P(p->down.b), drop));
 }
 
 // Row `i` of the embeddings, for all batch rows.
@@ -171,7 +178,7 @@ static hx_t segment(const run *r, hx_t *memory, int64_t from, int64_t n)
     bt_cut(P(r->m->pos), all, r->k->max_position_embeddings - all, 0, part);
     hx_t place = hx_reshape(t_add(hx_reshape(part[0], 3, (int64_t[]){ 1, all, D }), type), 2,
                             (int64_t[]){ all, D });
-    x = normed(r, r->m->norm, t_add(x, bt_for_batch(place, B)));
+    x = dropped(r->g, normed(r, r->m->norm, t_add(x, bt_for_batch(place, B))), r->k->hidden_dropout_prob);
     for (int l = 0; l < r->k->num_hidden_layers; l++)
         x = block(r, &r->m->layer[l], x);
     bt_cut(x, B, m * B, (n + 2) * B, part);
@@ -234,7 +241,7 @@ static void sequence(run *r, int64_t T)
         }
     }
     hx_carry_out(g, "slots", memory);
-    hx_t e = pooled(r, top);
+    hx_t e = dropped(g, pooled(r, top), k->hidden_dropout_prob);
     hx_t w = P(r->m->classes.w), b = P(r->m->classes.b), y = labels(r, T);
     // one label a sequence, whatever its length
     g->loss = g->masked ? hx_loss_part(g, e, w, b, y, IGNORE, true)

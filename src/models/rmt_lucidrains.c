@@ -44,8 +44,8 @@ static const hx_field fields[] = {
     F(I32,  dim_head, "64", 1, 256, "width of an attention head")
     F(I32,  heads, "8", 1, 1024, "attention heads")
     F(F64,  ff_mult, "4", 1e-3, 1024, "width of the feed-forward layer over dim, before its gate")
-    F(F64,  attn_dropout, "0", 0, 0, "only 0: nothing is dropped")
-    F(F64,  ff_dropout, "0", 0, 0, "only 0: nothing is dropped")
+    F(F64,  attn_dropout, "0", 0, 0.99, "share of attention weights dropped in training")
+    F(F64,  ff_dropout, "0", 0, 0.99, "share of the feed-forward layers' inner activations dropped in training")
     F(BOOL, use_flash_attn, "false", 0, 0, "matters only where memory_not_causal is false: then "
             "query i sees keys 0 to i, the remembered and the null key among them")
     F(I32,  ignore_index, "-1", -2147483647, 2147483647, "label that is not trained on")
@@ -340,24 +340,26 @@ static hx_t look(const segment *s, hx_t q, hx_t k, hx_t v)
 {
     const rmt_conf *c = s->r->k;
     int H = c->heads, B = (int)s->r->B, m = c->num_memory_tokens;
+    hx_left_out less = left_out(s->r->g, c->attn_dropout);
     hx_t qs[3], ks[3], vs[3];
     if (!c->causal)
-        return t_attention_full(q, k, v, H, B);
+        return t_attention_full_less(q, k, v, H, B, less);
     if (c->memory_not_causal && s->R > 0)
-        return t_attention_slots(q, k, v, H, B, m, s->gone);
+        return t_attention_slots(q, k, v, H, B, m, s->gone, less);
     if (c->memory_not_causal) {
         bt_cut(q, s->n * B, (int64_t)m * B, 0, qs);
         bt_cut(k, (s->X + 1 + s->n) * B, (int64_t)m * B, 0, ks);
         bt_cut(v, (s->X + 1 + s->n) * B, (int64_t)m * B, 0, vs);
-        hx_t y = t_attention(bt_rows3(qs[0]), bt_rows3(ks[0]), bt_rows3(vs[0]), H, B, -1);
-        return bt_rows3(bt_stack(y, t_attention_full(bt_rows3(qs[1]), k, v, H, B), HX_NONE));
+        hx_t y = t_attention_less(bt_rows3(qs[0]), bt_rows3(ks[0]), bt_rows3(vs[0]), H, B, -1, HX_NONE, less);
+        less = left_out(s->r->g, c->attn_dropout);
+        return bt_rows3(bt_stack(y, t_attention_full_less(bt_rows3(qs[1]), k, v, H, B, less), HX_NONE));
     }
     if (!c->use_flash_attn)
-        return t_attention_after(q, k, v, H, B, -1, s->gone);
+        return t_attention_less(q, k, v, H, B, -1, s->gone, less);
     // there the causal mask begins at the oldest key
     bt_cut(k, hx_rows(q), hx_rows(k) - hx_rows(q), 0, ks);
     bt_cut(v, hx_rows(q), hx_rows(v) - hx_rows(q), 0, vs);
-    return t_attention(q, bt_rows3(ks[0]), bt_rows3(vs[0]), H, B, -1);
+    return t_attention_less(q, bt_rows3(ks[0]), bt_rows3(vs[0]), H, B, -1, HX_NONE, less);
 }
 
 // The newest of [null; read; tokens; write], without a gradient.
@@ -411,7 +413,7 @@ static hx_t feed_forward(segment *s, int l, hx_t u, hx_t residual)
     run *r = s->r;
     const layer *p = &r->m->layer[l];
     hx_t v = t_geglu(bt_linear(normed(r, u, p->ff_norm), P(p->w1)));
-    return t_linear(v, P(p->w2), HX_NONE, HX_ACT_NONE, residual);
+    return t_linear(dropped(r->g, v, r->k->ff_dropout), P(p->w2), HX_NONE, HX_ACT_NONE, residual);
 }
 
 // ---- segments ----------------------------------------------------------------------------

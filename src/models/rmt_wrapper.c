@@ -16,6 +16,7 @@ typedef enum { LEFT, RIGHT, CENTER } alignment;
 
 typedef struct wrapper_conf {
     int32_t     num_tokens, dim, depth, heads, num_mem_tokens, segment_size;
+    double      embd_pdrop, resid_pdrop, attn_pdrop;
     const char *segment_alignment;
     hx_ints     k2, max_n_segments;
     bool        vary_n_segments;
@@ -32,6 +33,10 @@ static const hx_field fields[] = {
     F(I32,  heads, NULL, 1, 1024, "attention heads")
     F(I32,  num_mem_tokens, NULL, 1, 1 << 16, "memory slots before and behind each segment")
     F(I32,  segment_size, NULL, 1, 1 << 24, "tokens of a segment")
+    // GPT-2's configuration has 0.1 for each
+    F(F64,  embd_pdrop, "0", 0, 0.99, "share of embeddings dropped in training, memory included")
+    F(F64,  resid_pdrop, "0", 0, 0.99, "share of what layers add dropped in training")
+    F(F64,  attn_pdrop, "0", 0, 0.99, "share of attention weights dropped in training")
     F(STR,  segment_alignment, "left", 0, 0, "left | right | center: the short segment is the last, "
             "the first, or all are about as long")
     F(INTS, k2, "null", -1, 1 << 24, "accepted for the reference's sake, without effect there, too")
@@ -127,10 +132,11 @@ static hx_t block(const run *r, const layer *p, hx_t x)
     hx_t qkv[3];
     hx_split(1, apply(r, p->attn, normed(r, p->ln1, x), HX_ACT_NONE, HX_NONE), 3,
              (int64_t[]){ D, D, D }, qkv);
-    hx_t y = t_attention(qkv[0], qkv[1], qkv[2], r->k->heads, (int)r->B, -1);
-    x = apply(r, p->proj, y, HX_ACT_NONE, x);
+    hx_t y = t_attention_less(qkv[0], qkv[1], qkv[2], r->k->heads, (int)r->B, -1, HX_NONE,
+                              left_out(r->g, r->k->attn_pdrop));
+    x = plus_dropped(r->g, x, y, P(p->proj.w), P(p->proj.b), r->k->resid_pdrop);
     y = apply(r, p->fc, normed(r, p->ln2, x), HX_ACT_GELU, HX_NONE);
-    return apply(r, p->out, y, HX_ACT_NONE, x);
+    return plus_dropped(r->g, x, y, P(p->out.w), P(p->out.b), r->k->resid_pdrop);
 }
 
 // n tokens from `from` on between two copies of the memory [1, m*B, D], which becomes what the model
@@ -141,7 +147,7 @@ static hx_t forward(const run *r, hx_t *memory, int64_t from, int64_t n)
     hx_t ids = hx_reshape(t_turn_ids(r->g->ids, from, n), 2, (int64_t[]){ 1, n * B }), part[3];
     hx_t x = bt_rows3(bt_stack(*memory, t_embedding(ids, P(r->m->E), n * B), *memory));
     bt_cut(P(r->m->pos), all, r->k->segment_size + 2 * m - all, 0, part);
-    x = t_add(x, bt_for_batch(part[0], B));
+    x = dropped(r->g, t_add(x, bt_for_batch(part[0], B)), r->k->embd_pdrop);
     for (int l = 0; l < r->k->depth; l++)
         x = block(r, &r->m->layer[l], x);
     bt_cut(normed(r, r->m->last, x), m * B, n * B, m * B, part);

@@ -330,8 +330,7 @@ static void make_positions(xl_run *r, int64_t M)
 // x + w y + b
 static hx_t plus(xl_run *r, hx_t x, hx_t y, hx_t w, hx_t b)
 {
-    return drops(r) ? t_add(x, drop(r, t_linear(y, w, b, HX_ACT_NONE, HX_NONE)))
-                    : t_linear(y, w, b, HX_ACT_NONE, x);
+    return plus_dropped(r->g, x, y, w, b, r->k->dropout);
 }
 
 // h + attention of h to the cache and to itself
@@ -352,7 +351,8 @@ static hx_t attend(xl_run *r, int l, hx_t h, int read, int write)
     hx_t all = r->mlen ? hx_concat(0, 2, part) : part[1];
     r->all[l] = all;
     hx_split(1, xl_by_time(r, all), 2, (int64_t[]){ HK, HK }, kv);
-    hx_rel how = { k->n_head, r->band, read, write, k->read_mem_from_cache };
+    hx_rel how = { k->n_head, r->band, read, write, k->read_mem_from_cache,
+                   .less = left_out(r->g, k->dropatt) };
     hx_t y = t_rel_attention(xl_by_time(r, linear(own, r->qkv[l][0])), kv[0], kv[1], r->r[l],
                              vector(P(r->m->u)), vector(P(r->m->w)), r->gone, &how);
     y = plus(r, h, t_flat(y), P(p->o), HX_NONE);

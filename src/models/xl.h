@@ -36,7 +36,7 @@ typedef struct xl_conf {
     XL_F(I32,  d_head, NULL, 1, 256, "width of an attention head")                               \
     XL_F(I32,  d_inner, NULL, 0, 1 << 20, "width of the feed-forward layer; 0: none")            \
     XL_F(F64,  dropout, "0", 0, 0.99, "share of embeddings, positions and activations dropped in training") \
-    XL_F(F64,  dropatt, "0", 0, 0, "only 0: attention weights are not dropped")                    \
+    XL_F(F64,  dropatt, "0", 0, 0.99, "share of attention weights dropped in training")                  \
     XL_F(BOOL, tie_weight, "true", 0, 0, "the softmax uses the embeddings")                      \
     XL_F(INTS, d_embed, "null", 1, 65536, "width of embeddings; null: d_model")                  \
     XL_F(I32,  div_val, "1", 1, 65536, "each part of the vocabulary has embeddings so many times " \

@@ -1,7 +1,9 @@
 // attention.c - what attention means (fp64, plain loops), its gradient, and the door for models.
 #include "attention.h"
+#include "philox.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 const hx_field attn_fields[] = {
     { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
@@ -17,6 +19,19 @@ const hx_field attn_kv_fields[] = {
     { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
     { "share", HX_I32, offsetof(attn_attrs, share), "1", 1, 65535, "heads of q for one of k and v" },
     { "parts", HX_I32, offsetof(attn_attrs, parts), "1", 1, 65535, "sums over share/parts heads" },
+    { 0 }
+};
+
+const hx_field attn_drop_fields[] = {
+    { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
+    { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },
+    { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
+    { "share", HX_I32, offsetof(attn_attrs, share), "1", 1, 65535, "heads of q for one of k and v" },
+    { "parts", HX_I32, offsetof(attn_attrs, parts), "1", 1, 65535, "of dkv: sums over share/parts heads" },
+    { "drop", HX_F32, offsetof(attn_drop_attrs, chance.drop), "0.1", 0, 0.999, "chance of every weight" },
+    { "stays", HX_F32, offsetof(attn_drop_attrs, chance.stays), "1", 0, 1e4, "factor of those that stay" },
+    { "spot", HX_I32, offsetof(attn_drop_attrs, chance.spot), "0", 0, INT32_MAX,
+      "which of the model's dropouts" },
     { 0 }
 };
 
@@ -39,6 +54,24 @@ real attn_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void 
     (void)i;
     int64_t n = hx_ceil_div(dim[ATTN_M], ((const attn_attrs *)attrs)->axial);
     return arg == 3 || arg == 6 ? (real)((int64_t)(rnd % (uint32_t)(n + 4)) - 2) : NAN;
+}
+
+real attn_drop_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+{
+    return arg == 4 ? (real)(int32_t)rnd : attn_fill(arg, i, rnd, dim, attrs);
+}
+
+real attn_drop_back_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs)
+{
+    return arg == 7 ? (real)(int32_t)rnd : arg == 6 ? attn_fill(arg, i, rnd, dim, attrs) : NAN;
+}
+
+// every weight of a class has a number
+const char *attn_wrong_many(const int64_t *dim, const void *attrs)
+{
+    int64_t axial = ((const attn_attrs *)attrs)->axial, fours = hx_ceil_div(hx_ceil_div(dim[ATTN_M], axial), 4);
+    return hx_ceil_div(dim[ATTN_N], axial) > UINT32_MAX / fours
+        ? "at most 2^34 weights of a head can be left out one by one" : NULL;
 }
 
 const char *attn_wrong_parts(const void *attrs)
@@ -82,13 +115,36 @@ bool attn_many(const int64_t *dim, const void *attrs)
 }
 
 // widths: D of queries, E of keys; K of a head
-typedef struct walk { const hx_ref *r; const attn_attrs *a; int64_t N, M, D, E, K; } walk;
+typedef struct walk {
+    const hx_ref *r;
+    const attn_attrs *a;
+    int64_t N, M, D, E, K;
+    const attn_chance *c;
+    const int32_t *dice;
+} walk;
 
-static walk walk_of(const hx_ref *r)
+static walk walk_of(const hx_ref *r, const attn_chance *c, const int32_t *dice)
 {
     const attn_attrs *a = r->attrs;
     int64_t D = r->dim[ATTN_D];
-    return (walk){ r, a, r->dim[ATTN_N], r->dim[ATTN_M], D, D / a->share, D / a->heads };
+    return (walk){ r, a, r->dim[ATTN_N], r->dim[ATTN_M], D, D / a->share, D / a->heads, c, dice };
+}
+
+real attn_kept(const attn_chance *c, const int32_t *dice, int64_t line, int64_t i, int64_t j, int64_t n)
+{
+    if (!c)
+        return 1;
+    int64_t at = i * hx_ceil_div(n, 4) + j / 4;
+    uint32_t key = ((uint32_t)dice[1] ^ HX_DRAW_WEIGHTS) + (uint32_t)c->spot;
+    philox4x32_ctr_t w = hx_words(dice, key, (uint32_t)at, (uint32_t)line);
+    return w.v[j % 4] < hx_least(c->drop) ? 0 : c->stays;
+}
+
+// what is made of the weight of key u for query t
+static real kept(const walk *w, int64_t b, int64_t h, int64_t t, int64_t u)
+{
+    int64_t A = w->a->axial;
+    return attn_kept(w->c, w->dice, (b * A + t % A) * w->a->heads + h, t / A, u / A, hx_ceil_div(w->M, A));
 }
 
 // gone: of this batch row, by class; NULL: every key is there
@@ -113,9 +169,10 @@ static real dot(const real *x, const real *y, int64_t n)
 }
 
 // y_t and l_t of one head; q, k, v, y begin at the head's channels of token 0
-static void attend(const attn_rule *rule, const walk *w, const real *gone, int64_t t, const real *q,
+static void attend(const attn_rule *rule, const walk *w, int64_t b, int64_t h, int64_t t, const real *q,
                    const real *k, const real *v, real *y, real *l)
 {
+    const real *gone = gone_of(w, 3, b);
     int64_t D = w->D, E = w->E, K = w->K;
     real top = -INFINITY, sum = 0, root = sqrt((real)K);
     for (int64_t u = 0; u < w->M; u++)
@@ -125,20 +182,21 @@ static void attend(const attn_rule *rule, const walk *w, const real *gone, int64
         if (!sees(rule, w, gone, t, u)) continue;
         real p = exp(dot(q + t*D, k + u*E, K) / root - top);
         sum += p;
+        p *= kept(w, b, h, t, u);
         for (int64_t c = 0; c < K; c++) y[t*D + c] += p * v[u*E + c];
     }
     for (int64_t c = 0; c < K && sum > 0; c++) y[t*D + c] /= sum;
     *l = sum > 0 ? top + log(sum) : -3e38;
 }
 
-void attn_ref(const attn_rule *rule, const hx_ref *r)
+static void forward(const attn_rule *rule, const hx_ref *r, const attn_chance *chance, const int32_t *dice)
 {
-    walk w = walk_of(r);
+    walk w = walk_of(r, chance, dice);
     for (int64_t b = 0; b < r->dim[ATTN_B]; b++)
         for (int64_t h = 0; h < w.a->heads; h++)
             for (int64_t t = 0; t < w.N; t++) {
                 int64_t o = b*w.N*w.D + h*w.K, p = b*w.M*w.E + h/w.a->share*w.K;
-                attend(rule, &w, gone_of(&w, 3, b), t, r->a[0] + o, r->a[1] + p, r->a[2] + p,
+                attend(rule, &w, b, h, t, r->a[0] + o, r->a[1] + p, r->a[2] + p,
                        r->a[4] + o, r->a[5] + (b*w.a->heads + h)*w.N + t);
             }
 }
@@ -150,9 +208,10 @@ static int64_t part_of(const walk *w, int64_t h)
 }
 
 // Adds what the pairs that see each other contribute to dq, or to dk and dv (NULL: not wanted).
-static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk, real *dv)
+static void backward(const attn_rule *rule, const hx_ref *r, const attn_chance *chance, const int32_t *dice,
+                     real *dq, real *dk, real *dv)
 {
-    walk w = walk_of(r);
+    walk w = walk_of(r, chance, dice);
     int64_t B = r->dim[ATTN_B], N = w.N, M = w.M, K = w.K, H = w.a->heads;
     real root = sqrt((real)K);
     for (int64_t b = 0; b < B; b++)
@@ -165,28 +224,55 @@ static void backward(const attn_rule *rule, const hx_ref *r, real *dq, real *dk,
                     const real *q = r->a[0] + i, *k = r->a[1] + j, *v = r->a[2] + j;
                     const real *dy = r->a[3] + i;
                     real p = exp(dot(q, k, K) / root - r->a[4][row]);
-                    real ds = p * (dot(dy, v, K) - r->a[5][row]) / root;
+                    real stays = kept(&w, b, h, t, u);
+                    real ds = p * (stays * dot(dy, v, K) - r->a[5][row]) / root;
                     for (int64_t c = 0; c < K; c++) {
                         if (dq) dq[i + c] += ds * k[c];
                         if (dk) dk[to + c] += ds * q[c];
-                        if (dv) dv[to + c] += p * dy[c];
+                        if (dv) dv[to + c] += p * stays * dy[c];
                     }
                 }
 }
 
-void attn_dq_ref(const attn_rule *rule, const hx_ref *r)
+static void clear(real *x, int64_t n)
 {
-    walk w = walk_of(r);
-    for (int64_t i = 0; i < r->dim[ATTN_B] * w.N * w.D; i++) r->a[7][i] = 0;
-    backward(rule, r, r->a[7], NULL, NULL);
+    for (int64_t i = 0; i < n; i++) x[i] = 0;
 }
 
-void attn_dkv_ref(const attn_rule *rule, const hx_ref *r)
+static void dq_ref(const attn_rule *rule, const hx_ref *r, const attn_chance *c, const int32_t *dice)
 {
-    walk w = walk_of(r);
-    for (int64_t i = 0; i < w.a->parts * r->dim[ATTN_B] * w.M * w.E; i++) r->a[7][i] = r->a[8][i] = 0;
-    backward(rule, r, NULL, r->a[7], r->a[8]);
+    clear(r->a[7], r->dim[ATTN_B] * r->dim[ATTN_N] * r->dim[ATTN_D]);
+    backward(rule, r, c, dice, r->a[7], NULL, NULL);
 }
+
+static void dkv_ref(const attn_rule *rule, const hx_ref *r, const attn_chance *c, const int32_t *dice)
+{
+    const attn_attrs *a = r->attrs;
+    for (int i = 7; i < 9; i++)
+        clear(r->a[i], a->parts * r->dim[ATTN_B] * r->dim[ATTN_M] * (r->dim[ATTN_D] / a->share));
+    backward(rule, r, c, dice, NULL, r->a[7], r->a[8]);
+}
+
+void attn_ref(const attn_rule *rule, const hx_ref *r) { forward(rule, r, NULL, NULL); }
+void attn_dq_ref(const attn_rule *rule, const hx_ref *r) { dq_ref(rule, r, NULL, NULL); }
+void attn_dkv_ref(const attn_rule *rule, const hx_ref *r) { dkv_ref(rule, r, NULL, NULL); }
+
+// The same with weights left out: `dice` comes behind the inputs of the plain operator, n in number.
+static void without(const attn_rule *rule, const hx_ref *r, int n,
+                    void (*plain)(const attn_rule *, const hx_ref *, const attn_chance *, const int32_t *))
+{
+    real *a[HX_MAX_ARGS] = { 0 };
+    int32_t dice[4];
+    for (int i = 0; i < 4; i++) dice[i] = (int32_t)r->a[n][i];
+    memcpy(a, r->a, (size_t)n * sizeof *a);
+    memcpy(a + n, r->a + n + 1, 2 * sizeof *a);
+    hx_ref bare = { r->dim, r->attrs, a };
+    plain(rule, &bare, &((const attn_drop_attrs *)r->attrs)->chance, dice);
+}
+
+void attn_drop_ref(const attn_rule *rule, const hx_ref *r) { without(rule, r, 4, forward); }
+void attn_drop_dq_ref(const attn_rule *rule, const hx_ref *r) { without(rule, r, 7, dq_ref); }
+void attn_drop_dkv_ref(const attn_rule *rule, const hx_ref *r) { without(rule, r, 7, dkv_ref); }
 
 // ---- e = y.dy per head, what softmax's gradient subtracts -----------------------------------
 typedef struct delta_attrs { int32_t heads; } delta_attrs;
@@ -279,27 +365,51 @@ static hx_t joined(hx_t p, hx_t x, int parts)
     return hx_reshape(y, 3, (int64_t[]){ hx_dim(x, 0), hx_dim(x, 1), hx_dim(x, 2) });
 }
 
-// dl belongs to l as dy belongs to y: p_ij is what l_i gains from s_ij, so dl is taken off e
-void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
+// dl belongs to l as dy belongs to y: p_ij is what l_i gains from s_ij, so dl is taken off e. A weight that
+// is left out, or raised, changes dy_i.v_j alike, of which y_i.dy_i is still the mean over p. attrs: of dq;
+// n_in: inputs, of which those behind `gone` are given on
+static void gradients(const hx_op *dq, const hx_op *dkv, const hx_node *n, int n_in, void *kv, hx_t *d)
 {
     const attn_attrs *a = (const attn_attrs *)n->attrs;
-    hx_t dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(n->arg[4], 0), e = HX_NONE;
-    hx_apply(&hx_op_attn_delta, &(delta_attrs){ a->heads },
-             (hx_t[]){ n->arg[4], dy, n->grad[1] }, &e);
-    hx_t in[] = { n->arg[0], n->arg[1], n->arg[2], dy, n->arg[5], e, n->arg[3] };
-    attn_attrs kv = *a;
-    kv.parts = parts_of(n->dim, a);
+    hx_t y = n->arg[n_in], dy = hx_is(n->grad[0]) ? n->grad[0] : t_scale(y, 0), e = HX_NONE;
+    hx_apply(&hx_op_attn_delta, &(delta_attrs){ a->heads }, (hx_t[]){ y, dy, n->grad[1] }, &e);
+    hx_t in[] = { n->arg[0], n->arg[1], n->arg[2], dy, n->arg[n_in + 1], e, n->arg[3], n->arg[4] };
+    int parts = parts_of(n->dim, a);
+    ((attn_attrs *)kv)->parts = parts;
     if (n->want[0]) hx_apply(dq, a, in, d);
-    if (n->want[1] || n->want[2]) hx_apply(dkv, &kv, in, d + 1);
-    for (int i = 1; i < 3 && kv.parts > 1; i++)
-        if (hx_is(d[i])) d[i] = joined(d[i], n->arg[i], kv.parts);
+    if (n->want[1] || n->want[2]) hx_apply(dkv, kv, in, d + 1);
+    for (int i = 1; i < 3 && parts > 1; i++)
+        if (hx_is(d[i])) d[i] = joined(d[i], n->arg[i], parts);
 }
 
-static hx_t attention(const hx_op *op, attn_attrs a, hx_t q, hx_t k, hx_t v, hx_t gone)
+void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
+{
+    attn_attrs kv = *(const attn_attrs *)n->attrs;
+    gradients(dq, dkv, n, 4, &kv, d);
+}
+
+void attn_drop_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d)
+{
+    attn_drop_attrs kv = *(const attn_drop_attrs *)n->attrs;
+    gradients(dq, dkv, n, 5, &kv, d);
+}
+
+// q, k and v through `op`, or through its twin `drop` where weights are left out
+static hx_t attention(const hx_op *op, const hx_op *drop, attn_attrs a, hx_t q, hx_t k, hx_t v, hx_t gone,
+                      hx_left_out less)
 {
     hx_t out[2] = { HX_NONE, HX_NONE };
-    hx_apply(op, &a, (hx_t[]){ q, k, v, gone }, out);
+    attn_drop_attrs b = { a, attn_chance_of(less) };
+    if (hx_is(less.dice))
+        hx_apply(drop, &b, (hx_t[]){ q, k, v, gone, less.dice }, out);
+    else
+        hx_apply(op, &a, (hx_t[]){ q, k, v, gone }, out);
     return out[0];
+}
+
+attn_chance attn_chance_of(hx_left_out less)
+{
+    return (attn_chance){ (float)less.p, (float)(1 / (1 - less.p)), less.place };
 }
 
 // as many heads of queries to a head of keys as the widths say
@@ -308,10 +418,17 @@ static int share_of(hx_t q, hx_t k)
     return (int)(hx_dim(q, -1) / hx_max(hx_dim(k, -1), 1));
 }
 
+hx_t t_attention_less(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone, hx_left_out less)
+{
+    bool band = window >= 0;
+    return attention(band ? &hx_op_attn_band : &hx_op_attn_causal,
+        band ? &hx_op_attn_band_drop : &hx_op_attn_causal_drop,
+        (attn_attrs){ heads, axial, band ? window : 0, share_of(q, k), 1 }, q, k, v, gone, less);
+}
+
 hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone)
 {
-    return attention(window < 0 ? &hx_op_attn_causal : &hx_op_attn_band,
-        (attn_attrs){ heads, axial, window < 0 ? 0 : window, share_of(q, k), 1 }, q, k, v, gone);
+    return t_attention_less(q, k, v, heads, axial, window, gone, HX_ALL_WEIGHTS);
 }
 
 hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
@@ -319,14 +436,19 @@ hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window)
     return t_attention_after(q, k, v, heads, axial, window, HX_NONE);
 }
 
-hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial)
+hx_t t_attention_full_less(hx_t q, hx_t k, hx_t v, int heads, int axial, hx_left_out less)
 {
-    return attention(&hx_op_attn_full, (attn_attrs){ heads, axial, 0, share_of(q, k), 1 }, q, k, v,
-                     HX_NONE);
+    return attention(&hx_op_attn_full, &hx_op_attn_full_drop,
+        (attn_attrs){ heads, axial, 0, share_of(q, k), 1 }, q, k, v, HX_NONE, less);
 }
 
-hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots, hx_t gone)
+hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial)
 {
-    return attention(&hx_op_attn_slots, (attn_attrs){ heads, axial, slots, share_of(q, k), 1 }, q, k, v,
-                     gone);
+    return t_attention_full_less(q, k, v, heads, axial, HX_ALL_WEIGHTS);
+}
+
+hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots, hx_t gone, hx_left_out less)
+{
+    return attention(&hx_op_attn_slots, &hx_op_attn_slots_drop,
+        (attn_attrs){ heads, axial, slots, share_of(q, k), 1 }, q, k, v, gone, less);
 }

@@ -5,6 +5,14 @@
 
 // parts: of dkv alone, see attn_kv_fields
 typedef struct attn_attrs { int32_t heads, axial, w, share, parts; } attn_attrs;
+// Weights that are left out: which is drawn by Philox from dice, an input of the operator, `spot`, class, head,
+// query and key.
+typedef struct attn_chance { float drop, stays; int32_t spot; } attn_chance;
+typedef struct attn_drop_attrs { attn_attrs at; attn_chance chance; } attn_drop_attrs;
+attn_chance attn_chance_of(hx_left_out less);
+// 0 or stays: what the weight of query i for key j of at most n is multiplied with; line: (batch row *
+// classes + class) * heads + head. 1 where c is NULL.
+real attn_kept(const attn_chance *c, const int32_t *dice, int64_t line, int64_t i, int64_t j, int64_t n);
 enum { ATTN_B, ATTN_N, ATTN_D, ATTN_M };   // dims of every operator: batch, queries, width, keys
 
 // A rule speaks of positions within one residue class of n keys. The last query is as new as the
@@ -33,9 +41,20 @@ void attn_dkv_ref(const attn_rule *rule, const hx_ref *r);
 void attn_host(const attn_rule *rule, const hx_call *c);
 void attn_dq_host(const attn_rule *rule, const hx_call *c);
 void attn_dkv_host(const attn_rule *rule, const hx_call *c);
+void attn_drop_ref(const attn_rule *rule, const hx_ref *r);
+void attn_drop_dq_ref(const attn_rule *rule, const hx_ref *r);
+void attn_drop_dkv_ref(const attn_rule *rule, const hx_ref *r);
+// plain: the operator that leaves nothing out
+void attn_drop_host(const attn_rule *rule, const hx_op *plain, const hx_call *c);
+void attn_drop_dq_host(const attn_rule *rule, const hx_op *plain, const hx_call *c);
+void attn_drop_dkv_host(const attn_rule *rule, const hx_op *plain, const hx_call *c);
 void attn_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d);
+void attn_drop_vjp(const hx_op *dq, const hx_op *dkv, const hx_node *n, hx_t *d);
+real attn_drop_back_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
+real attn_drop_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
 real attn_fill(int arg, int64_t i, uint32_t rnd, const int64_t *dim, const void *attrs);
 const char *attn_wrong(const int64_t *dim, const void *attrs);
+const char *attn_wrong_many(const int64_t *dim, const void *attrs);  // weights that cannot be counted
 const char *attn_wrong_parts(const void *attrs);
 const char *attn_wrong_past(const int64_t *dim, const void *attrs);  // no query before all keys
 // Is a head at most K wide, and does no token see, or is seen by, more than `most` others (0: any
@@ -48,9 +67,10 @@ bool attn_eights(const int64_t *dim, const void *attrs);
 bool attn_many(const int64_t *dim, const void *attrs);
 // of attn_NAME and dq; and of dkv, whose result has `parts` sums over as many of the heads that share
 // keys each: part k of batch row b is its batch row k B + b
-extern const hx_field attn_fields[], attn_kv_fields[];
+extern const hx_field attn_fields[], attn_kv_fields[], attn_drop_fields[];
 enum { ATTN_SIZE = offsetof(attn_attrs, parts) };
 extern const hx_op hx_op_attn_causal, hx_op_attn_band, hx_op_attn_full, hx_op_attn_slots;
+extern const hx_op hx_op_attn_causal_drop, hx_op_attn_band_drop, hx_op_attn_full_drop, hx_op_attn_slots_drop;
 extern const hx_op hx_op_attn_delta;
 extern const hx_op hx_op_rotary;
 

@@ -5,6 +5,7 @@
 // strides: keys and values are never copied, and transposed products cost no transpose. The order
 // of every sum is fixed by the problem.
 #include "attention.h"
+#include "philox.h"
 #include <math.h>
 #include <string.h>
 
@@ -81,6 +82,8 @@ struct job {
     bool             keys;                 // tiles are of keys, which queries stream past
     int64_t          tiles;                // of one class
     int64_t          n, group;             // tiles of everything; how many one task has
+    const attn_chance *chance;             // of weights that are left out; NULL: none are
+    const int32_t   *dice;
     void           (*run)(const job *w, int64_t i);
 };
 
@@ -176,6 +179,25 @@ static int64_t to_next(const job *w, const tile *t, int64_t step)
     return t->h + 1 < heads ? t->K : LANES * step - t->h * t->K;
 }
 
+// Weights of n tokens from i0 on for a tile's own, which are queries or keys, lose those that are left out; four
+// keys share a drawing. h: head of queries.
+static void leave_out(const job *w, const tile *t, int64_t h, int64_t i0, int64_t n, vec *s)
+{
+    uint32_t least = hx_least(w->chance->drop), line = (uint32_t)((t->b * t->a->axial + t->r) * t->a->heads + h);
+    uint32_t key = ((uint32_t)w->dice[1] ^ HX_DRAW_WEIGHTS) + (uint32_t)w->chance->spot;
+    int64_t fours = hx_ceil_div(hx_ceil_div(w->c->dim[ATTN_M], t->a->axial), 4);
+    int64_t q0 = w->keys ? i0 : t->at, q1 = w->keys ? i0 + n : t->at + t->count;
+    int64_t k0 = w->keys ? t->at : i0, k1 = w->keys ? t->at + t->count : i0 + n;
+    for (int64_t i = q0; i < q1; i++)
+        for (int64_t from = k0 / 4 * 4; from < k1; from += 4) {
+            philox4x32_ctr_t x = hx_words(w->dice, key, (uint32_t)(i * fours + from / 4), line);
+            for (int64_t j = hx_max(from, k0); j < hx_min(from + 4, k1); j++) {
+                int64_t row = (w->keys ? i : j) - i0, lane = (w->keys ? j : i) - t->at;
+                s[row].v[lane / 16][lane % 16] *= x.v[j - from] < least ? 0 : w->chance->stays;
+            }
+        }
+}
+
 static void forward_tile(const job *w, int64_t task)
 {
     tile t = tile_of(w, task);
@@ -191,6 +213,7 @@ static void forward_tile(const job *w, int64_t task)
         int64_t n = hx_min(BLOCK, t.hi - j);
         w->f->product(n, K, key(w, &t, 1, hk, j), step[1], 1, to_next(w, &t, step[1]), q, s, false);
         w->f->soften(s, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, &top, &sum, acc, K);
+        if (w->chance) leave_out(w, &t, t.h, j, n, s);
         w->f->product(K, n, key(w, &t, 2, hk, j), 1, step[2], to_next(w, &t, step[2]), s, acc, true);
     }
     float f[LANES], *l = stat_of(w, &t, 5, t.h, t.at);
@@ -224,6 +247,7 @@ static void dq_tile(const job *w, int64_t task)
         const float *k = key(w, &t, 1, hk, j);
         w->f->product(n, K, k, ld[1] * A, 1, next[1], q, s, false);
         w->f->product(n, K, key(w, &t, 2, hk, j), ld[2] * A, 1, next[2], dy, dp, false);
+        if (w->chance) leave_out(w, &t, t.h, j, n, dp);
         w->f->weigh(s, dp, n, j, &t.see, j < t.full_lo || j + n > t.full_hi, false, l, e, 0);
         w->f->product(K, n, k, 1, ld[1] * A, 0, dp, dq, true);
     }
@@ -249,8 +273,10 @@ static void dkv_tile(const job *w, int64_t task)
             const float *q = query(w, &t, 0, h, i), *dy = query(w, &t, 3, h, i);
             w->f->product(n, K, q, ld[0] * A, 1, next[0], k, s, false);
             w->f->product(n, K, dy, ld[3] * A, 1, next[3], v, dp, false);
+            if (w->chance) leave_out(w, &t, h, i, n, dp);
             w->f->weigh(s, dp, n, i, &t.see, i < t.full_lo || i + n > t.full_hi, true,
                   stat_of(w, &t, 4, h, i), stat_of(w, &t, 5, h, i), A);
+            if (w->chance) leave_out(w, &t, h, i, n, s);
             w->f->product(K, n, dy, 1, ld[3] * A, 0, s, dv, true);
             w->f->product(K, n, q, 1, ld[0] * A, 0, dp, dk, true);
         }
@@ -267,17 +293,59 @@ static void run_task(void *ctx, int64_t task)
     for (int64_t i = task * w->group; i < hx_min(w->n, (task + 1) * w->group); i++) w->run(w, i);
 }
 
-static void share_out(const attn_rule *rule, const hx_call *c, bool keys,
-                      void (*run)(const job *, int64_t))
+static void share_out(job w)
 {
+    const hx_call *c = w.c;
     const attn_attrs *a = c->attrs;
-    int64_t own = c->dim[keys ? ATTN_M : ATTN_N], heads = keys ? a->heads / a->share : a->heads;
-    job w = { rule, c, widest(), keys, hx_ceil_div(hx_ceil_div(own, a->axial), LANES), .run = run };
-    w.n = w.tiles * c->dim[ATTN_B] * heads * a->axial * (keys ? a->parts : 1);
+    int64_t own = c->dim[w.keys ? ATTN_M : ATTN_N], heads = w.keys ? a->heads / a->share : a->heads;
+    w.f = widest();
+    w.tiles = hx_ceil_div(hx_ceil_div(own, a->axial), LANES);
+    w.n = w.tiles * c->dim[ATTN_B] * heads * a->axial * (w.keys ? a->parts : 1);
     w.group = hx_max(hx_min(heads, w.n / 64), 1);
     hx_pool_run(c->pool, hx_ceil_div(w.n, w.group), run_task, &w);
 }
 
-void attn_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, forward_tile); }
-void attn_dq_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, false, dq_tile); }
-void attn_dkv_host(const attn_rule *rule, const hx_call *c) { share_out(rule, c, true, dkv_tile); }
+void attn_host(const attn_rule *rule, const hx_call *c)
+{
+    share_out((job){ .rule = rule, .c = c, .run = forward_tile });
+}
+
+void attn_dq_host(const attn_rule *rule, const hx_call *c)
+{
+    share_out((job){ .rule = rule, .c = c, .run = dq_tile });
+}
+
+void attn_dkv_host(const attn_rule *rule, const hx_call *c)
+{
+    share_out((job){ .rule = rule, .c = c, .keys = true, .run = dkv_tile });
+}
+
+// As the plain operator, whose arguments are these without dice, its last input.
+static void with_chance(const hx_op *plain, const hx_call *c, job w)
+{
+    hx_call bare = *c;
+    int n = c->sig->n_in - 1, rest = c->sig->n_out;
+    w.chance = &((const attn_drop_attrs *)c->attrs)->chance;
+    w.dice = c->a[n];
+    w.c = &bare;
+    bare.op = plain;
+    bare.sig = hx_sig_of(plain);
+    memmove(bare.a + n, c->a + n + 1, (size_t)rest * sizeof *bare.a);
+    memmove(bare.ld + n, c->ld + n + 1, (size_t)rest * sizeof *bare.ld);
+    share_out(w);
+}
+
+void attn_drop_host(const attn_rule *rule, const hx_op *plain, const hx_call *c)
+{
+    with_chance(plain, c, (job){ .rule = rule, .run = forward_tile });
+}
+
+void attn_drop_dq_host(const attn_rule *rule, const hx_op *plain, const hx_call *c)
+{
+    with_chance(plain, c, (job){ .rule = rule, .run = dq_tile });
+}
+
+void attn_drop_dkv_host(const attn_rule *rule, const hx_op *plain, const hx_call *c)
+{
+    with_chance(plain, c, (job){ .rule = rule, .keys = true, .run = dkv_tile });
+}

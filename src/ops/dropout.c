@@ -1,8 +1,8 @@
 // dropout.c - elements left out at random (Srivastava et al. 2014): which ones is a function of numbers
 // that the host writes before a step, so the backward pass leaves out the same.
 #include "elem.h"
+#include "philox.h"
 #include "t.h"
-#include <Random123/philox.h>
 #include <math.h>
 
 enum { R, C };
@@ -18,12 +18,8 @@ static const hx_field dropout_fields[] = {
 // Four random words for elements 4 j .. 4 j + 3.
 static philox4x32_ctr_t words(const int32_t *dice, int32_t place, int64_t j)
 {
-    philox4x32_ctr_t c = {{ (uint32_t)j, (uint32_t)place, (uint32_t)dice[2], (uint32_t)dice[3] }};
-    philox4x32_key_t k = {{ (uint32_t)dice[0], (uint32_t)dice[1] ^ 0x64726f70u }};
-    return philox4x32(c, k);
+    return hx_words(dice, (uint32_t)dice[1] ^ HX_DRAW_ELEMENTS, (uint32_t)j, (uint32_t)place);
 }
-
-static uint32_t least(const dropout_attrs *a) { return (uint32_t)(a->p * 4294967296.0f); }
 
 static void dropout_ref(const hx_ref *r)
 {
@@ -32,7 +28,7 @@ static void dropout_ref(const hx_ref *r)
     for (int i = 0; i < 4; i++)
         dice[i] = (int32_t)r->a[1][i];
     for (int64_t i = 0; i < r->dim[R] * r->dim[C]; i++)
-        r->a[2][i] = words(dice, a->place, i / 4).v[i % 4] < least(a) ? 0 : a->scale * r->a[0][i];
+        r->a[2][i] = words(dice, a->place, i / 4).v[i % 4] < hx_least(a->p) ? 0 : a->scale * r->a[0][i];
 }
 
 enum { ROWS = 16 };                        // rows a task
@@ -41,7 +37,7 @@ static void dropout_task(void *ctx, int64_t task)
     const hx_call *c = ctx;
     const dropout_attrs *a = c->attrs;
     int64_t n = c->dim[C], last = -1;
-    uint32_t from = least(a);
+    uint32_t from = hx_least(a->p);
     philox4x32_ctr_t w = {{ 0 }};
     for (int64_t r = task * ROWS; r < hx_min(c->dim[R], (task + 1) * ROWS); r++) {
         const float *x = hx_at(c, 0, r, 0);

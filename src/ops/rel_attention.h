@@ -1,9 +1,11 @@
 // rel_attention.h - attention by contents and by distance (Transformer-XL): rules, references, and
 // what host functions and descriptors share.
 #pragma once
-#include "t.h"
+#include "attention.h"
 
 typedef struct rel_attrs { int32_t heads, band, read, write, cache, slide; } rel_attrs;
+// of operators that leave weights out: dice are their last input
+typedef struct rel_drop_attrs { rel_attrs at; attn_chance chance; } rel_drop_attrs;
 enum { REL_N, REL_B, REL_D, REL_M };       // dims: queries, batch, width, keys
 enum { REL_Q, REL_K, REL_V, REL_R, REL_U, REL_W, REL_GONE, REL_OUT,
        REL_DY = REL_OUT, REL_L, REL_E, REL_GRAD };
@@ -29,3 +31,9 @@ void rel_attn_host(const hx_call *c);
 void rel_attn_dq_host(const hx_call *c);
 void rel_attn_dkv_host(const hx_call *c);
 void rel_attn_dr_host(const hx_call *c);
+// The same without the weights that are left out.
+void rel_attn_drop_host(const hx_call *c);
+void rel_attn_drop_dq_host(const hx_call *c);
+void rel_attn_drop_dkv_host(const hx_call *c);
+void rel_attn_drop_dr_host(const hx_call *c);
+extern const hx_op hx_op_rel_attn, hx_op_rel_attn_dq, hx_op_rel_attn_dkv, hx_op_rel_attn_dr;

@@ -1,6 +1,7 @@
 // rel_attention_host.c - attention by distance on the host device: for each query of a head, keys
 // in blocks. A block's scores are products with rows that lie evenly apart, upwards for keys,
 // downwards for distances. The order of every sum is fixed by the problem.
+#include "philox.h"
 #include "rel_attention.h"
 #include "rows.h"
 #include <math.h>
@@ -44,21 +45,26 @@ HX_CLONES static void weigh(float *s, float by, int64_t n)
     for (int64_t j = 0; j < n; j++) s[j] = hx_exp_f(s[j] - by);
 }
 
+// A call, of the plain operator, and what is left out of it: chance NULL: nothing.
+typedef struct job { const hx_call *c; const attn_chance *chance; const int32_t *dice; } job;
+
 // One head of one batch row.
 typedef struct lane {
+    const job *w;
     const hx_call *c;
     const rel_attrs *a;
     int64_t b, h, K, gone;
     float scale;
 } lane;
 
-static lane lane_of(const hx_call *c, int64_t at)
+static lane lane_of(const job *w, int64_t at)
 {
+    const hx_call *c = w->c;
     const rel_attrs *a = c->attrs;
     int64_t K = c->dim[REL_D] / a->heads;
     const int32_t *none = c->a[REL_GONE];
     int64_t b = at % c->dim[REL_B], gone = none ? none[b] : 0;
-    return (lane){ c, a, b, at / c->dim[REL_B], K, gone, (float)(1 / sqrt((double)K)) };
+    return (lane){ w, c, a, b, at / c->dim[REL_B], K, gone, (float)(1 / sqrt((double)K)) };
 }
 
 static float *row_of(const lane *t, int arg, int64_t i)
@@ -113,6 +119,22 @@ static void scores(const lane *t, int64_t i, int64_t j0, int64_t n, float *s)
     for (int64_t j = 0; j < n; j++) s[j] *= t->scale;
 }
 
+// Weights of query i for n keys from j0 on lose those that are left out; four keys share a drawing.
+static void leave_out(const lane *t, int64_t i, int64_t j0, int64_t n, float *s)
+{
+    const attn_chance *a = t->w->chance;
+    const int32_t *dice = t->w->dice;
+    if (!a)
+        return;
+    uint32_t least = hx_least(a->drop), key = ((uint32_t)dice[1] ^ HX_DRAW_WEIGHTS) + (uint32_t)a->spot;
+    int64_t line = t->b * t->a->heads + t->h, fours = hx_ceil_div(t->c->dim[REL_M], 4);
+    for (int64_t from = j0 / 4 * 4; from < j0 + n; from += 4) {
+        philox4x32_ctr_t x = hx_words(dice, key, (uint32_t)(i * fours + from / 4), (uint32_t)line);
+        for (int64_t j = hx_max(from, j0); j < hx_min(from + 4, j0 + n); j++)
+            s[j - j0] *= x.v[j - from] < least ? 0 : a->stays;
+    }
+}
+
 // ---- forward ---------------------------------------------------------------------------------
 
 static void attend(const lane *t, int64_t i)
@@ -130,6 +152,7 @@ static void attend(const lane *t, int64_t i)
         sum *= old;
         for (int64_t c = 0; c < t->K; c++) acc[c] *= old;
         for (int64_t e = 0; e < n; e++) sum += s[e];
+        leave_out(t, i, j, n, s);
         mix(s, row_of(t, REL_V, j), step_of(t, REL_V), n, t->K, acc);
         top = m;
     }
@@ -140,19 +163,20 @@ static void attend(const lane *t, int64_t i)
 
 static void forward_task(void *ctx, int64_t task)
 {
-    const hx_call *c = ctx;
+    const hx_call *c = ((const job *)ctx)->c;
     int64_t tiles = hx_ceil_div(c->dim[REL_N], QUERIES), i = task % tiles * QUERIES;
-    lane t = lane_of(c, task / tiles);
+    lane t = lane_of(ctx, task / tiles);
     for (int64_t end = hx_min(i + QUERIES, c->dim[REL_N]); i < end; i++) attend(&t, i);
 }
 
-static void by_queries(const hx_call *c, void (*task)(void *, int64_t))
+static void by_queries(job w, void (*task)(void *, int64_t))
 {
+    const hx_call *c = w.c;
     int64_t lanes = c->dim[REL_B] * ((const rel_attrs *)c->attrs)->heads;
-    hx_pool_run(c->pool, lanes * hx_ceil_div(c->dim[REL_N], QUERIES), task, (void *)c);
+    hx_pool_run(c->pool, lanes * hx_ceil_div(c->dim[REL_N], QUERIES), task, &w);
 }
 
-void rel_attn_host(const hx_call *c) { by_queries(c, forward_task); }
+void rel_attn_host(const hx_call *c) { by_queries((job){ .c = c }, forward_task); }
 
 // ---- gradients -------------------------------------------------------------------------------
 
@@ -163,6 +187,7 @@ static void slopes(const lane *t, int64_t i, int64_t j0, int64_t n, float *p, fl
     scores(t, i, j0, n, p);
     weigh(p, *stat_of(t, REL_L, i), n);
     dots(row_of(t, REL_DY, i), row_of(t, REL_V, j0), step_of(t, REL_V), n, t->K, false, ds);
+    leave_out(t, i, j0, n, ds);
     for (int64_t j = 0; j < n; j++) ds[j] = p[j] * (ds[j] - e) * t->scale;
 }
 
@@ -186,9 +211,9 @@ static void dq_keys(const lane *t, int64_t i, int64_t own, float *a, float *c)
 
 static void dq_task(void *ctx, int64_t task)
 {
-    const hx_call *c = ctx;
+    const hx_call *c = ((const job *)ctx)->c;
     int64_t tiles = hx_ceil_div(c->dim[REL_N], QUERIES), i = task % tiles * QUERIES;
-    lane t = lane_of(c, task / tiles);
+    lane t = lane_of(ctx, task / tiles);
     bool slots = t.a->read || t.a->write;
     for (int64_t end = hx_min(i + QUERIES, c->dim[REL_N]); i < end; i++) {
         float a[REL_MAX_K] = { 0 }, r[REL_MAX_K] = { 0 };
@@ -200,7 +225,7 @@ static void dq_task(void *ctx, int64_t task)
     }
 }
 
-void rel_attn_dq_host(const hx_call *c) { by_queries(c, dq_task); }
+void rel_attn_dq_host(const hx_call *c) { by_queries((job){ .c = c }, dq_task); }
 
 static void clear(float *x, int64_t step, int64_t n, int64_t K)
 {
@@ -209,8 +234,8 @@ static void clear(float *x, int64_t step, int64_t n, int64_t K)
 
 static void dkv_task(void *ctx, int64_t task)
 {
-    const hx_call *c = ctx;
-    lane t = lane_of(c, task);
+    const hx_call *c = ((const job *)ctx)->c;
+    lane t = lane_of(ctx, task);
     float p[BLOCK], ds[BLOCK], q[REL_MAX_K];
     int64_t dk = step_of(&t, REL_GRAD), dv = step_of(&t, REL_GRAD + 1);
     clear(row_of(&t, REL_GRAD, 0), dk, c->dim[REL_M], t.K);
@@ -223,22 +248,24 @@ static void dkv_task(void *ctx, int64_t task)
             int64_t n = hx_min(BLOCK, hi - j);
             slopes(&t, i, j, n, p, ds);
             outer(ds, q, n, t.K, row_of(&t, REL_GRAD, j), dk);
+            leave_out(&t, i, j, n, p);
             outer(p, row_of(&t, REL_DY, i), n, t.K, row_of(&t, REL_GRAD + 1, j), dv);
         }
     }
 }
 
-static void by_lanes(const hx_call *c, void (*task)(void *, int64_t))
+static void by_lanes(job w, void (*task)(void *, int64_t))
 {
-    hx_pool_run(c->pool, c->dim[REL_B] * ((const rel_attrs *)c->attrs)->heads, task, (void *)c);
+    const hx_call *c = w.c;
+    hx_pool_run(c->pool, c->dim[REL_B] * ((const rel_attrs *)c->attrs)->heads, task, &w);
 }
 
-void rel_attn_dkv_host(const hx_call *c) { by_lanes(c, dkv_task); }
+void rel_attn_dkv_host(const hx_call *c) { by_lanes((job){ .c = c }, dkv_task); }
 
 static void dr_task(void *ctx, int64_t task)
 {
-    const hx_call *c = ctx;
-    lane t = lane_of(c, task);
+    const hx_call *c = ((const job *)ctx)->c;
+    lane t = lane_of(ctx, task);
     float p[BLOCK], ds[BLOCK], q[REL_MAX_K];
     int64_t D = c->dim[REL_D], M = c->dim[REL_M];
     float *dr = (float *)c->a[REL_GRAD] + t.b * M * D;
@@ -261,4 +288,42 @@ static void dr_task(void *ctx, int64_t task)
     }
 }
 
-void rel_attn_dr_host(const hx_call *c) { by_lanes(c, dr_task); }
+void rel_attn_dr_host(const hx_call *c) { by_lanes((job){ .c = c }, dr_task); }
+
+// ---- with weights left out ---------------------------------------------------------------------
+
+// As the plain operator, whose arguments are these without dice, the last input.
+static job with_chance(const hx_op *plain, const hx_call *c, hx_call *bare)
+{
+    int n = c->sig->n_in - 1, rest = c->sig->n_out;
+    *bare = *c;
+    bare->op = plain;
+    bare->sig = hx_sig_of(plain);
+    memmove(bare->a + n, c->a + n + 1, (size_t)rest * sizeof *bare->a);
+    memmove(bare->ld + n, c->ld + n + 1, (size_t)rest * sizeof *bare->ld);
+    return (job){ bare, &((const rel_drop_attrs *)c->attrs)->chance, c->a[n] };
+}
+
+void rel_attn_drop_host(const hx_call *c)
+{
+    hx_call bare;
+    by_queries(with_chance(&hx_op_rel_attn, c, &bare), forward_task);
+}
+
+void rel_attn_drop_dq_host(const hx_call *c)
+{
+    hx_call bare;
+    by_queries(with_chance(&hx_op_rel_attn_dq, c, &bare), dq_task);
+}
+
+void rel_attn_drop_dkv_host(const hx_call *c)
+{
+    hx_call bare;
+    by_lanes(with_chance(&hx_op_rel_attn_dkv, c, &bare), dkv_task);
+}
+
+void rel_attn_drop_dr_host(const hx_call *c)
+{
+    hx_call bare;
+    by_lanes(with_chance(&hx_op_rel_attn_dr, c, &bare), dr_task);
+}

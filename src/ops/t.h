@@ -106,6 +106,10 @@ hx_t t_rotary_copy(hx_t x, hx_t cs, int heads, int axial);
 hx_t t_rotary_table(hx_tape *t, int64_t n, int head_width, int xpos);
 // the same for positions first .. first+n-1 of `all`, centred at all/2
 hx_t t_rotary_span(hx_tape *t, int64_t first, int64_t n, int64_t all, int head_width, int xpos);
+// Which weights of an attention are left out in training: each with probability p, the others grow by
+// 1/(1-p). dice and place: of hx_dice. HX_ALL_WEIGHTS: none.
+typedef struct hx_left_out { hx_t dice; double p; int place; } hx_left_out;
+#define HX_ALL_WEIGHTS ((hx_left_out){ HX_NONE, 0, 0 })
 // y_i = sum_j softmax_j(q_i.k_j / sqrt K) v_j over the keys that i sees, per head, where tokens
 // i, j belong to one residue class: i mod axial = j mod axial. Window w < 0: all j <= i (causal);
 // w >= 0: the class-local distance is at most w (w+1 keys). Keys that are more than queries came
@@ -115,8 +119,11 @@ hx_t t_attention(hx_t q, hx_t k, hx_t v, int heads, int axial, int window);
 // the same where gone#[B,axial] of the oldest keys of a class are not there, as if the memory were
 // that much shorter, bit by bit; HX_NONE: all are
 hx_t t_attention_after(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone);
+// the same without the weights that are left out
+hx_t t_attention_less(hx_t q, hx_t k, hx_t v, int heads, int axial, int window, hx_t gone, hx_left_out less);
 // the same over all M keys of the residue class, whatever M
 hx_t t_attention_full(hx_t q, hx_t k, hx_t v, int heads, int axial);
+hx_t t_attention_full_less(hx_t q, hx_t k, hx_t v, int heads, int axial, hx_left_out less);
 // Scores in memory to shares: softmax over the keys that query t sees: those of km != 0, up to t if
 // causal, and of the first `own` only number t; where qm is 0, and where there are none, all alike.
 // s[B,T,H,M] bias[T,H,M]|NONE qm#[B,T]|NONE km#[B,M-own]|NONE -> [B,T,H,M]
@@ -128,12 +135,17 @@ hx_t t_softmax(hx_t s, hx_t bias, hx_t qm, hx_t km, bool causal, int own);
 // memory slots, each end's slots seeing each other, the cache before all queries only with `cache`;
 // gone#[B] (or HX_NONE): how many of the cache's first keys no query of a batch row sees.
 // With slide, row d + gone of r is for distance d.
-typedef struct hx_rel { int32_t heads, band, read, write; bool cache, slide; } hx_rel;
+typedef struct hx_rel {
+    int32_t heads, band, read, write;
+    bool cache, slide;
+    hx_left_out less;
+} hx_rel;
 hx_t t_rel_attention(hx_t q, hx_t k, hx_t v, hx_t r, hx_t u, hx_t w, hx_t gone,
                      const hx_rel *how);
 // causal, but the first and the last `slots` queries of a residue class are memory: everyone sees the
 // first and what is older, the last see all; gone as above
-hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots, hx_t gone);
+hx_t t_attention_slots(hx_t q, hx_t k, hx_t v, int heads, int axial, int slots, hx_t gone,
+                       hx_left_out less);
 
 // ---- what earlier steps leave: age[b] is how many tokens of its document row b has been through ----
 // y[a,b] = old[a,b] where age[b] > 0, else init[a,b]; HX_NONE: 0. age#[B] old,init[A,B,C]. States in
