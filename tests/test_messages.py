@@ -98,6 +98,22 @@ class Messages(unittest.TestCase):
         self.assertGreater(need, have)
 
     @needs_lavapipe
+    def test_tensor_larger_than_a_binding(self):
+        env = {'VK_DRIVER_FILES': LAVAPIPE, 'VK_ICD_FILENAMES': LAVAPIPE}
+        err = self.says(6, r"error: tensor '\w+' of operator \w+, \S+, is ([\d.]+) MiB; 'llvmpipe.*' binds at most ([\d.]+) MiB at "
+                        r'once: make the batch, the sequence, the vocabulary or the width smaller \[E-RANGE\]', 'train', 'c.yaml',
+                        '--device', '0', '--set', 'model.dim=64', '--set', 'model.ff_mult=140', '--set', 'model.seq_len=4096',
+                        '--set', 'train.seq_len=4096', '--set', 'train.batch=1', '--set', 'data.split=[0.4, 0.3, 0.3]',
+                        '--set', f'data.train=[{self.put("long.txt", "so many words " * 3000)}]', env=env)
+        need, most = map(float, re.search(r'is ([\d.]+) MiB.* most ([\d.]+) MiB', err).groups())
+        self.assertGreater(need, most)
+
+    def test_sequence_too_short_for_a_hierarchy(self):
+        self.says(3, r'error: train\.seq_len: of 1 tokens hierarchy 4 makes one, which has no next one to predict; it needs 2 at '
+                  r'least \[E-LENGTH\]', *self.train('--set', 'model.hierarchies=[1, 4]', '--set', 'model.window_sizes=null',
+                                                   '--set', 'train.seq_len=1'))
+
+    @needs_lavapipe
     def test_device_lost(self):
         env = {'VK_DRIVER_FILES': LAVAPIPE, 'VK_ICD_FILENAMES': LAVAPIPE,
                'HX_FAULT': 'vk:vkWaitSemaphores:*:DEVICE_LOST'}
@@ -131,6 +147,24 @@ class Messages(unittest.TestCase):
                   r'\[E-STEPS\]', 'train', 'run', '--set', 'train.steps=3')
         # nothing has changed: the run is still one of 6 steps
         self.says(0, r'step 6  all 6 steps are done; for more: htxvk train run --set train\.steps=12', 'train', 'run')
+
+    def test_stopped_at_once(self):
+        # from loading the program on, milliseconds apart; only before main() a signal may end it as it does any program
+        codes = set()
+        for i in range(20):
+            p = subprocess.Popen([HTXVK, *self.train(out=f'soon{i}')], cwd=self.dir, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, text=True)
+            while True:                        # until the dynamic linker is through: main() ignores SIGPIPE first
+                with open(f'/proc/{p.pid}/status') as f:
+                    ignored = re.search(r'SigIgn:\s*(\w+)', f.read())
+                if p.poll() is not None or (ignored and int(ignored[1], 16) >> (signal.SIGXFSZ - 1) & 1):
+                    break
+            time.sleep(0.0005 * i)
+            p.send_signal(signal.SIGTERM)
+            err = p.communicate(timeout=300)[1]
+            codes.add(p.returncode)
+            self.assertIn(p.returncode, (0, 75), err)
+        self.assertIn(75, codes)
 
     def test_stopped_while_it_starts(self):
         for i, sig in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)):

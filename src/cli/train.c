@@ -32,7 +32,8 @@ static const hx_field train_fields[] = {
 
 // ---- signals ------------------------------------------------------------------------------
 
-static volatile sig_atomic_t starting, stop, save;
+static volatile sig_atomic_t starting = 1, stop, save;
+static const int ends[] = { SIGINT, SIGTERM, SIGUSR1, SIGHUP };
 
 static void on_signal(int number)
 {
@@ -54,17 +55,27 @@ static void on_save(int number)
     save = 1;
 }
 
+static sigset_t those_that_end(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (int i = 0; i < HX_COUNT(ends); i++)
+        sigaddset(&set, ends[i]);
+    return set;
+}
+
+// From the first moment of the process on; a terminal that goes away (SIGHUP) stops the run in good order, too.
 static void catch_signals(void)
 {
     struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    sigset_t waited = those_that_end();
     sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGUSR1, &a, NULL);
-    // a terminal that goes away stops the run in good order
-    sigaction(SIGHUP, &a, NULL);
+    for (int i = 0; i < HX_COUNT(ends); i++)
+        sigaction(ends[i], &a, NULL);
     a.sa_handler = on_save;
     sigaction(SIGUSR2, &a, NULL);
+    // what came while the process began again (begin_again)
+    sigprocmask(SIG_UNBLOCK, &waited, NULL);
 }
 
 // ---- progress -----------------------------------------------------------------------------
@@ -266,14 +277,16 @@ static hx_result begin_again(hx_cli *c, const work *w)
             argv[k++] = (char *)args[i];
     argv[k] = NULL;
     fflush(NULL);
+    // a new program knows no handlers: signals wait until it has them
+    sigset_t wait = those_that_end(), before;
+    sigprocmask(SIG_BLOCK, &wait, &before);
     execv("/proc/self/exe", argv);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return hx_fail(HX_E_LOST, "%s", why);
 }
 
 static hx_result train(hx_cli *c, work *w)
 {
-    starting = 1;
-    catch_signals();
     HX_TRY(read_conf(c, w));
     HX_TRY(check_text(c, w));
     HX_TRY(hx_cli_open(c, w->conf->device.select, w->conf->device.precision, &w->dev));
@@ -311,6 +324,7 @@ static hx_result run(hx_cli *c)
 HX_CMD(train, .args = "CONFIG.yaml|preset:NAME|RUN [--set key=value]... [--out DIR]",
        .help = "train a model, or go on with a run", .opts = train_fields,
        .opts_size = sizeof(train_opts), .min_args = 1, .max_args = 1, .run = run,
+       .early = catch_signals,
        .more = "stdout gets the run directory. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends after the "
                "current step, saves and\nexits with 75; SIGUSR2 saves and goes on;\n"
                "`htxvk train RUN` goes on from there.\n"

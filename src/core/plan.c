@@ -2,6 +2,7 @@
 #include "places.h"
 #include "plan.h"
 #include "param.h"
+#include "tape_parts.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -670,17 +671,19 @@ typedef struct {
     touch *open; int n_open;               // since the last barrier
 } recorder;
 
-static hx_result bind_arg(const recorder *r, const hx_value *v, hx_binding *b)
+// `name`: the argument of operator `op` that takes it
+static hx_result bind_arg(const recorder *r, const hx_op *op, const char *name, const hx_value *v, hx_binding *b)
 {
     const hx_storage *s = &r->p->tape->storage[v->storage];
     hx_memory *m = r->mem[s->place];
     int64_t base = bind_base(r->p, v), size = size_of(r->p, v->storage);
     int64_t at = r->p->place[v->storage] + base * size + r->shift[s->place];
     int64_t bytes = (v->off - base + extent(v)) * size, most = hx_dev_get_caps(r->p->dev)->max_range;
+    char text[64];
     if (most > 0 && bytes > most)
-        return hx_fail(HX_E_NOMEM, "a tensor of %lld bytes cannot be bound: '%s' takes at most %lld at "
-            "once; make the batch, the sequence or the width smaller [E-RANGE]", (long long)bytes,
-            hx_dev_get_caps(r->p->dev)->name, (long long)most);
+        return hx_fail(HX_E_NOMEM, "tensor '%s' of operator %s, %s, is %.1f MiB; '%s' binds at most %.1f MiB at once: "
+            "make the batch, the sequence, the vocabulary or the width smaller [E-RANGE]", name, op->name,
+            hx_tape_shape_text(v, text), (double)bytes / 1048576, hx_dev_get_caps(r->p->dev)->name, (double)most / 1048576);
     if (!m || at % m->block_bytes + bytes > m->block_bytes || at / m->block_bytes >= m->n_block)
         return hx_fail(HX_E_INTERNAL, "no memory is given for place %d, byte %lld [E-RANGE]", s->place, (long long)at);
     *b = (hx_binding){ m->block[at / m->block_bytes], at % m->block_bytes, bytes };
@@ -734,7 +737,7 @@ static hx_result record_step(recorder *r, const hx_step *s, hx_prog *prog)
         in++;
     for (int k = 0; k < n->n_in + n->n_out; k++) {
         int from = hx_is(n->arg[k]) ? k : k < n->n_in ? in : out;
-        HX_TRY(bind_arg(r, &r->p->tape->value[n->arg[from].id], &b[k]));
+        HX_TRY(bind_arg(r, n->op, n->sig->name[from], &r->p->tape->value[n->arg[from].id], &b[k]));
     }
     HX_TRY(barrier_if_needed(r, n, prog));
     return hx_prog_dispatch(prog, &s->kernel, b, s->push, s->groups);

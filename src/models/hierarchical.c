@@ -380,6 +380,9 @@ static void losses(const run *r, const hx_t *e, hx_t head)
     for (int h = 0; h < k->K; h++) {
         if (k->c[h] == 1)
             continue;
+        if (g->learns && g->purpose == HX_FOR_LOSS && hx_dim(e[h], 1) < 2)
+            hx_tape_fail(g->tape, HX_E_INPUT, "train.seq_len: of %lld tokens hierarchy %d makes one, which has no next "
+                "one to predict; it needs %d at least [E-LENGTH]", (long long)r->n, k->c[h], k->s[h] + 1);
         if (k->recon_loss_weight > 0)
             recon = hx_is(recon) ? t_add(recon, reconstruction(r, h, e[h])) : reconstruction(r, h, e[h]);
         ar = hx_is(ar) ? t_add(ar, prediction(r, h, e[h])) : prediction(r, h, e[h]);
