@@ -100,12 +100,12 @@ class Messages(unittest.TestCase):
     @needs_lavapipe
     def test_tensor_larger_than_a_binding(self):
         env = {'VK_DRIVER_FILES': LAVAPIPE, 'VK_ICD_FILENAMES': LAVAPIPE}
-        err = self.says(6, r"error: tensor '\w+' of operator \w+, \S+, is ([\d.]+) MiB; 'llvmpipe.*' binds at most ([\d.]+) MiB at "
+        err = self.says(6, r"error: tensor '\w+' of operator \w+, \S+, has (\d+) bytes; 'llvmpipe.*' binds at most (\d+) at "
                         r'once: make the batch, the sequence, the vocabulary or the width smaller \[E-RANGE\]', 'train', 'c.yaml',
                         '--device', '0', '--set', 'model.dim=64', '--set', 'model.ff_mult=140', '--set', 'model.seq_len=4096',
                         '--set', 'train.seq_len=4096', '--set', 'train.batch=1', '--set', 'data.split=[0.4, 0.3, 0.3]',
                         '--set', f'data.train=[{self.put("long.txt", "so many words " * 3000)}]', env=env)
-        need, most = map(float, re.search(r'is ([\d.]+) MiB.* most ([\d.]+) MiB', err).groups())
+        need, most = map(float, re.search(r'has (\d+) bytes.* most (\d+) at', err).groups())
         self.assertGreater(need, most)
 
     def test_sequence_too_short_for_a_hierarchy(self):

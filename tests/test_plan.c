@@ -622,7 +622,7 @@ START_TEST(too_large)
         mem[k] = &all[k];
     }
     ok(hx_prog_new(dev, false, "test", &prog));
-    fails(hx_plan_record(p, mem, shift, 0, prog), HX_E_NOMEM, "takes at most 1023");
+    fails(hx_plan_record(p, mem, shift, 0, prog), HX_E_NOMEM, "tensor 'x' of operator linear, [16,16], has 1024 bytes; 'null (counts, runs nothing)' binds at most 1023 at once");
     caps->max_range = 1024;
     ok(hx_plan_record(p, mem, shift, 0, prog));
     shift[HX_OUTPUT] = 3072;               // the last slot that fits, and the next one

@@ -681,9 +681,9 @@ static hx_result bind_arg(const recorder *r, const hx_op *op, const char *name, 
     int64_t bytes = (v->off - base + extent(v)) * size, most = hx_dev_get_caps(r->p->dev)->max_range;
     char text[64];
     if (most > 0 && bytes > most)
-        return hx_fail(HX_E_NOMEM, "tensor '%s' of operator %s, %s, is %.1f MiB; '%s' binds at most %.1f MiB at once: "
+        return hx_fail(HX_E_NOMEM, "tensor '%s' of operator %s, %s, has %lld bytes; '%s' binds at most %lld at once: "
             "make the batch, the sequence, the vocabulary or the width smaller [E-RANGE]", name, op->name,
-            hx_tape_shape_text(v, text), (double)bytes / 1048576, hx_dev_get_caps(r->p->dev)->name, (double)most / 1048576);
+            hx_tape_shape_text(v, text), (long long)bytes, hx_dev_get_caps(r->p->dev)->name, (long long)most);
     if (!m || at % m->block_bytes + bytes > m->block_bytes || at / m->block_bytes >= m->n_block)
         return hx_fail(HX_E_INTERNAL, "no memory is given for place %d, byte %lld [E-RANGE]", s->place, (long long)at);
     *b = (hx_binding){ m->block[at / m->block_bytes], at % m->block_bytes, bytes };
