@@ -96,6 +96,8 @@ START_TEST(sizes)
     int64_t n = -5;
     ck_assert(hx_mul(1 << 30, 1 << 30, &n) && n == (1ll << 60));
     ck_assert(hx_sum(INT64_MAX - 1, 1, &n) && n == INT64_MAX);
+    ck_assert(hx_sum(5, 0, &n) && n == 5 && hx_sum(0, 5, &n) && n == 5 && hx_sum(0, 0, &n) && n == 0);
+    ck_assert(hx_mul(5, 0, &n) && n == 0 && hx_mul(0, INT64_MAX, &n) && n == 0 && hx_mul(1, INT64_MAX, &n) && n == INT64_MAX);
     ck_assert(!hx_mul(1ll << 32, 1ll << 31, &n));
     ck_assert(!hx_sum(INT64_MAX, 1, &n));
     ck_assert(!hx_mul(-1, 3, &n) && !hx_mul(3, -1, &n) && !hx_sum(-1, 3, &n) && !hx_sum(3, -1, &n));

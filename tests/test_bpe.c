@@ -348,7 +348,7 @@ static const char *rules(const char *first, const char *second, int n, int added
 {
     hx_out o = { 0 };
     hx_out_add(&o, "{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [%s, %s]}, \"model\": {\"vocab\": {"
-               "\"\": 4000, \"\u20ac\": 4001, \"\u00e9\u0142\": 4002, \"\u7000\": 4003", first, second);
+               "\"A\u20ac\": 4004, \"\": 4000, \"\u20ac\": 4001, \"\u00e9\u0142\": 4002, \"\u7000\": 4003", first, second);
     for (int i = 0; i < n; i++)
         hx_out_add(&o, ", \"%c\": %d", 'A' + i, i);
     for (int i = 0; i < n * n; i++)
@@ -386,8 +386,13 @@ START_TEST(two_rules)
     ck_ok(hx_bpe_read(rules(good, plain, 26, 1), &b));
     CHECK_IDS(b, "ABAZ", 26 + 1, 26 + 25);
     CHECK_IDS(b, "ZZa", 26 + 675, 5000);
+    CHECK_IDS(b, "A", 0);                  // not what only begins with it
     hx_bpe_free(&b);
     ck_ok(hx_bpe_read(rules(good, plain, 3, 65536), &b));
+    hx_bpe_free(&b);
+    static const char null_added[] = "{\"pre_tokenizer\": " GPT2 ", \"added_tokens\": null, \"model\": {\"vocab\": {\"a\": 0}, "
+        "\"merges\": []}}";
+    ck_ok(hx_bpe_read(put("w.json", null_added, strlen(null_added)), &b));
     hx_bpe_free(&b);
     const struct { const char *first, *second, *says; int added; } wrong[] = {
         { split_by("Other", "Isolated", regex, "false"), plain, "a way of splitting", 1 },

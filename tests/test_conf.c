@@ -307,11 +307,11 @@ START_TEST(taken)
 END_TEST
 
 // Fields that the models here have none of, and tables that are off.
-typedef struct odd { int32_t bit, must, unnamed; hx_strs list; const char *text, *bare; int32_t deep; } odd;
+typedef struct odd { int32_t bit, must, unnamed; hx_strs list; const char *text, *bare, *map; int32_t deep; } odd;
 #define ODD(m, type, def, min, max, help) { #m, type, offsetof(odd, m), def, min, max, help }
 static const hx_field odd_fields[] = { ODD(bit, HX_I32, "0", 0, 1, ""), ODD(must, HX_I32, NULL, 0, 9, "a number"),
     ODD(list, HX_STRS, "[]", 0, 0, ""), ODD(text, HX_STR, "null", 0, 0, ""), ODD(bare, HX_STR, "x", 0, 0, ""),
-    { "a.b.deep", HX_I32, offsetof(odd, deep), NULL, 0, 9, NULL }, { 0 } };
+    ODD(map, HX_STR, "{}", 0, 0, ""), { "a.b.deep", HX_I32, offsetof(odd, deep), NULL, 0, 9, NULL }, { 0 } };
 
 static hx_result fill_odd(const char *text, const char *path, const char *const *skip, odd *o)
 {
@@ -331,7 +331,14 @@ START_TEST(odd_tables)
     ck_assert(o.bit == 0 && o.list.n == 2);
     ck_ok(fill_odd("{bit: 1, must: 2, a.b.deep: 4}", "", NULL, &o));
     ck_assert(o.bit == 1 && o.deep == 4);
+    ck_ok(fill_odd("{must: 1, a.b.deep: 1, map: {a: 1, b: [true, false, null, -2.5e-3, word, '7', {}], c: {d: 'x y'}, e: 1x}}", "",
+                   NULL, &o));
+    ck_assert_str_eq(o.map, "{\"a\": 1, \"b\": [true, false, null, -2.5e-3, \"word\", \"7\", {}], \"c\": {\"d\": \"x y\"}, "
+                     "\"e\": \"1x\"}");
+    ck_ok(fill_odd("{must: 1, a.b.deep: 1, map: {a: ''}}", "", NULL, &o));
+    ck_assert_str_eq(o.map, "{\"a\": \"\"}");
     static const struct { const char *text, *says; } bad[] = {
+        { "{map: [1]}", "map: a map of keys and values is needed" }, { "{map: word}", "map: a map of keys" },
         { "{must: 1}", "'a.b.deep' must be given: it has no default" }, { "{a: {b: {deep: 3}}}", "'must' must be given: a number" },
         { "{must: 1, a: {b: {}}}", "'a.b.deep' must be given" }, { "{must: 1, a: {c: {deep: 1}}}", "unknown key 'a.c'" },
         { "{must: 1, a: 5}", "unknown key 'a'" }, { "{must: 1, a: {b: 5}}", "unknown key 'a.b'" },
@@ -354,7 +361,7 @@ START_TEST(odd_tables)
     ck_says("'model' must be a map");
     ck_assert_int_eq(hx_conf_fill(arena, NULL, "model", odd_fields, &o, NULL), HX_E_INPUT);
     ck_says("'model.must' must be given: a number");
-    ck_assert_int_eq(hx_conf_fill(arena, NULL, "", odd_fields + 5, &o, NULL), HX_E_INPUT);
+    ck_assert_int_eq(hx_conf_fill(arena, NULL, "", odd_fields + 6, &o, NULL), HX_E_INPUT);
     ck_says("it has no default");
     ck_ok(hx_conf_fill(arena, NULL, "", odd_fields + 2, &o, (const char *const[]){ "a.b.deep", NULL }));
     static const hx_field off[] = { { "x", HX_I32, 0, "word", 0, 0, "" }, { 0 } };

@@ -211,6 +211,10 @@ START_TEST(shared)
     put(59, W(90, 92, 4));
     ok(read_it());
     ck_assert_int_eq(out.shared_bytes, 2 * (96 + 8));
+    put(32, W(93, 4, 99));
+    put(59, W(93, 94, 4));                             // unknown behind known ones
+    ok(read_it());
+    ck_assert_int_eq(out.shared_bytes, -1);
     static const uint32_t unknown[] = { 99, 30, 31, 32, 33, 34, 35, 36 };
     for (int i = 0; i < HX_COUNT(unknown); i++) {
         begin();
@@ -465,9 +469,20 @@ START_TEST(damaged)
     begin();
     code[n_words++] = 54;                              // of no words
     ck_assert_int_eq(hx_reflect_spirv("k", code, n_words, NULL, 0, &out), HX_E_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(hx_last_message(), "runs over the end"));
     begin();
     code[n_words++] = 2 << 16 | 54;                    // over the end
     ck_assert_int_eq(hx_reflect_spirv("k", code, n_words, NULL, 0, &out), HX_E_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(hx_last_message(), "runs over the end"));
+    begin();
+    usual();
+    put(5, W(BOUND + 1, NAME("x")));
+    put(6, W(20, 1, NAME("y")));                       // of the second member: the first has no name
+    put(5, W(21));
+    buffer(30, 0, 0, 0);
+    put(6, W(31, 1, NAME("z")));
+    ok(read_it());
+    ck_assert_str_eq(out.binding[0].name, "x");
     begin();
     usual();
     ck_assert_int_eq(hx_reflect_spirv("k", code, n_words, NULL, 0, &out), HX_E_INTERNAL);
