@@ -552,10 +552,14 @@ static hx_result fill_kernel(hx_plan *p, const hx_node *n, hx_step *s)
     return fill_groups(c, n, s);
 }
 
+// Within a level the most work comes first: short dispatches fill in what the last workgroups of long
+// ones leave idle.
 static int by_level(const void *a, const void *b)
 {
     const hx_step *x = a, *y = b;
-    return x->level != y->level ? x->level - y->level : x->node - y->node;
+    if (x->level != y->level)
+        return x->level - y->level;
+    return x->flops != y->flops ? (x->flops < y->flops ? 1 : -1) : x->node - y->node;
 }
 
 static hx_result make_steps(work *w)
