@@ -3,8 +3,7 @@
 #include "../src/core/case.h"
 #include "../src/train/conf_run.h"
 #include "../src/train/pass.h"
-#include "scratch.h"
-#include <math.h>
+#include "runs.h"
 
 enum { B = 2, T = 12, V = 40 };
 static const char *const backbones[] = {
@@ -152,8 +151,39 @@ START_TEST(reads_back)
 }
 END_TEST
 
+// Slots put around a model that has learnt: its weights are read, the slots are drawn; only where that is asked for.
+START_TEST(begins_with_a_model)
+{
+    static const char glass[] = "arch: hourglass, num_tokens: 128, dim: 16, max_seq_len: 24, depth: [1, 1, 1], shorten_factor: 2, "
+                                "heads: 2, dim_head: 8";
+    const char *const run = "run: {seed: 3}\nmodel: {%s}\ndata: {train: [text.txt], split: [0.8, 0.1, 0.1]}\n"
+        "train: {steps: 3, batch: 4, seq_len: 16%s}\noptim: {lr: 1e-2}\neval: {every: 0}\nsample: {every: 0}\nsave: {every: 0}\n"
+        "log: {every: 1}\n";
+    static const char *const how[] = { "", ", init: learnt", ", init: learnt", ", init: learnt, init_new: true", ", init: learnt" };
+    seen s[HX_COUNT(how)] = { 0 };
+    make_text();
+    hx_dev *d = open_dev("host", 1);
+    for (int i = 0; i < HX_COUNT(how); i++) {
+        hx_run_conf *c = NULL;
+        const char *model = i < 2 ? glass : hx_sprintf(arena, "arch: rmt, num_mem_tokens: %d, segment_size: 16, backbone: {%s}",
+                                                       i == 2 ? 0 : 2, glass);
+        ck_ok(hx_run_conf_parse(arena, "t.yaml", hx_sprintf(arena, run, model, how[i]), scratch, NULL, 0, &c));
+        if (c->train.init[0])
+            c->train.init = at("learnt");
+        const char *to = i ? hx_sprintf(arena, "run%d", i) : "learnt";
+        hx_result r = train_in(to, c, d, &s[i]);
+        ck_assert_msg(r == (i == 4 ? HX_E_INPUT : HX_OK), "%d: %s", i, hx_last_message());
+    }
+    ck_says("does not fit the model: 1 missing (mem_tokens)");
+    ck_assert_msg(fabs(s[1].loss[1] - s[2].loss[1]) < 1e-5, "%.9g, without slots %.9g", s[1].loss[1], s[2].loss[1]);
+    // slots that it has not learnt to read disturb it less than forgetting all
+    ck_assert_msg(s[3].loss[1] < s[0].loss[1] && s[3].loss[1] != s[1].loss[1], "%.9g, %.9g at first", s[3].loss[1], s[0].loss[1]);
+    hx_dev_close(&d);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = { alone, cannot_be, reads_back };
+    const TTest *const tests[] = { alone, cannot_be, reads_back, begins_with_a_model };
     return run_suite("around", setup, teardown, tests, HX_COUNT(tests));
 }

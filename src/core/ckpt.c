@@ -91,7 +91,7 @@ static hx_result compare(const hx_st *st, const hx_params *ps, const char *prefi
         if (!name)
             return HX_E_NOMEM;
         const hx_st_tensor *t = hx_st_find(st, name);
-        if (!t && !p->buffer)
+        if (!t && !p->buffer && !ps->lenient)
             note(&l[0], st, name);
         if (!t || same_shape(t, p))
             continue;
@@ -138,7 +138,7 @@ hx_result hx_params_read(const hx_st *st, const hx_params *ps, const char *prefi
         if (t)
             HX_TRY(hx_st_read_f32(st, t, to));
         else
-            hx_param_init(p, 0, to);       // a buffer that the file leaves out
+            hx_param_init(p, ps->seed, to);    // a buffer that the file leaves out, or what is new
     }
     return HX_OK;
 }

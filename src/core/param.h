@@ -33,6 +33,8 @@ typedef struct hx_params {
     hx_param *list;
     int       n, cap;
     int64_t   bytes, trained;
+    bool      lenient;                     // what a file of weights lacks is drawn by `seed` instead
+    uint64_t  seed;
     hx_result err;
 } hx_params;
 

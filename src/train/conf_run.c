@@ -42,6 +42,7 @@ static const hx_field train_fields[] = {
     F(train, replay, HX_BOOL, "false", 0, 0, "recurrent memories: segments are made again in the backward pass, memory is of one"),
     F(train, clip_norm, HX_F32, "0.5", 0, 1e9, "largest norm of the gradient; 0: not clipped"),
     F(train, init, HX_STR, "", 0, 0, "run or checkpoint whose weights training begins with; empty: drawn"),
+    F(train, init_new, HX_BOOL, "false", 0, 0, "parameters that they lack are drawn: a memory put around a model that knows a text"),
     F(train, non_finite, HX_STR, "stop", 0, 0,
       "a gradient that is not finite: stop | skip (the step changes nothing)"),
     F(train, skip_zscore, HX_F32, "0", 0, 1000,

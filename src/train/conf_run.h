@@ -19,6 +19,7 @@ typedef struct hx_conf_train {
     bool    replay;
     int32_t batch, seq_len, accumulate;    // seq_len is resolved: the model's if it was not given
     float   clip_norm;                     // <= 0: none
+    bool        init_new;                  // what those lack is drawn
     const char *init;                      // run or checkpoint whose weights a new run begins with
     const char *non_finite;                // stop | skip
     float   skip_zscore;                   // <= 0: none

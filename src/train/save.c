@@ -190,8 +190,12 @@ hx_result hx_save_weights_from(hx_trainer *t, const char *path)
         return hx_fail(HX_E_NOMEM, "no memory for %lld bytes of parameters [E-NOMEM]",
                        (long long)t->rig.net.params->bytes);
     hx_result r = hx_ckpt_verify(dir);
+    hx_params *ps = t->rig.net.params;
+    ps->lenient = t->c->train.init_new;
+    ps->seed = (uint64_t)t->c->run.seed;
     if (!r)
-        r = hx_ckpt_read(dir, t->rig.net.params, p, NULL, NULL);
+        r = hx_ckpt_read(dir, ps, p, NULL, NULL);
+    ps->lenient = false;
     if (!r)
         r = hx_engine_write(t->rig.engine, HX_PARAM, p);
     if (!r && t->c->train.ema > 0)
