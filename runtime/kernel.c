@@ -15,6 +15,7 @@
 #define WORD_COOPMAT2   "coopmat2"
 #define WORD_GPU        "gpu"
 #define WORD_LANES      "lanes"
+#define WORD_FACTORS    "factors"
 
 const char *const hx_cap_names[HX_N_CAPS] = {
 #define X(name, text) WORD_##name,

@@ -17,6 +17,7 @@ enum { HX_MAX_BINDINGS = 16, HX_MAX_PUSH = 128, HX_MAX_SPEC = 16 };
     X(COOPMAT_BF, "KHR cooperative matrix bf16 -> fp32")             \
     X(COOPMAT2,   "NV cooperative matrix 2, workgroup scope")        \
     X(GPU,        "not a processor: prefers few, large workgroups") \
+    X(FACTORS,    "registers for matrix factors of 2 x 16 x 128 a subgroup") \
     X(LANES,      "a processor whose subgroups are vectors of 8 or more lanes")
 enum {
 #define X(name, text) HX_CAP_BIT_##name,

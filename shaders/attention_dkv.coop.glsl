@@ -26,7 +26,10 @@ void main()
     uint some_lo = r0 < n ? QUERIES_LO(r0) - off : 0, some_hi = r0 < n ? QUERIES_HI(r1) - off : 0;
     uint all_lo = r0 < n ? QUERIES_LO(r1) - off : 0, all_hi = r0 < n ? QUERIES_HI(r0) - off : 0;
     float scale = inversesqrt(float(K)), times = scale * LOG2E;
-    MATRIX_A a[MT * NK], g[MT * NK], weight[MT * (STEP / MK)];
+    MATRIX_A weight[MT * (STEP / MK)];
+#ifndef OWN_SHARED
+    MATRIX_A a[MT * NK], g[MT * NK];
+#endif
     SUMS ak[MT * NO], av[MT * NO], s[MT * NB], dp[MT * NB], places = find_places();
     uvec4 next_q[2 * NF], next_dy[2 * NF];
     uvec2 first = find_first();

@@ -23,7 +23,10 @@ void main()
     uint some_lo = r0 < p.n ? KEYS_LO(r0 + off) : 0, some_hi = r0 < p.n ? KEYS_HI(r1 + off) : 0;
     uint all_lo = r0 < p.n ? KEYS_LO(r1 + off) : 0, all_hi = r0 < p.n ? KEYS_HI(r0 + off) : 0;
     float scale = inversesqrt(float(K)), times = scale * LOG2E;
-    MATRIX_A a[MT * NK], g[MT * NK], ds[MT * (STEP / MK)];
+    MATRIX_A ds[MT * (STEP / MK)];
+#ifndef OWN_SHARED
+    MATRIX_A a[MT * NK], g[MT * NK];
+#endif
     SUMS acc[MT * NO], s[MT * NB], dp[MT * NB], places = find_places();
     float li[MT][EL], ei[MT][EL];
     uvec2 first = find_first();

@@ -6,7 +6,8 @@
 //
 // Which element of a matrix an invocation holds is the driver's choice, but always the same one.
 // Where it was found out (src/core/places.c) softmax and the second product work in registers;
-// elsewhere matrices pass through shared memory. Elements are reached through matrices of their
+// elsewhere matrices pass through shared memory. With OWN_SHARED own rows stay in shared memory too:
+// for devices whose registers do not hold two factors of 128 channels. Elements are reached through matrices of their
 // own, never in an array of them: that would put the array into memory.
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
@@ -52,7 +53,12 @@ const uint NF = (BC * K8 + THREADS - 1) / THREADS;          // eights of a tile 
 const uint LF = STEP / 4 + 1, LP = STEP / 8 + 1, OWN = DIRECT ? 0 : MM * (LF + LP);
 const uint LS = L > LF ? L : LF, TAKEN = SUBGROUPS * MM * LS, TILED = TILES * TILE;
 const uint AREA = TILED > TAKEN ? TILED : TAKEN;
+#ifdef OWN_SHARED
+const uint OWN_AT = AREA + SUBGROUPS * OWN;                 // own rows of both factors
+shared uvec4 sm[OWN_AT + 2 * BR * L];
+#else
 shared uvec4 sm[AREA + SUBGROUPS * OWN];
+#endif
 shared float rows[SUBGROUPS * MM];
 #define lane gl_SubgroupInvocationID
 #define MATRIX_A coopmat<ELEM, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA>
@@ -145,6 +151,18 @@ uvec4 eight(vec4 lo, vec4 hi)
             sm[(to) + e / K8 * L + e % K8] = NARROWED(arg, next[f], next[f + NF]);               \
     }
 // a subgroup's own rows i0 .. i0+WR-1 become factors a[m * NK + k]
+#ifdef OWN_SHARED
+#define OWN_a 0
+#define OWN_g 1
+#define OWN_ROW(a, m) (OWN_AT + (OWN_##a * BR + gl_SubgroupID * WR + (m) * MM) * L)
+#define TAKE(a, arg, p, x, i0, T, n)                                                             \
+    for (uint e = lane; e < WR * K8; e += LANES) {                                               \
+        uvec4 lo, hi;                                                                            \
+        uint i_ = (i0) + e / K8;                                                                 \
+        RAW(lo, hi, arg, p, x, i_, T, n, p.h, e % K8 * 8)                                        \
+        sm[OWN_ROW(a, 0) + e / K8 * L + e % K8] = NARROWED(arg, lo, hi);                         \
+    }
+#else
 #define TAKE(a, arg, p, x, i0, T, n)                                                             \
     [[unroll]] for (uint m = 0; m < MT; m++) {                                                   \
         uint own = gl_SubgroupID * MM * L;                                                       \
@@ -160,10 +178,27 @@ uvec4 eight(vec4 lo, vec4 hi)
                         gl_CooperativeMatrixLayoutRowMajor);                                     \
         subgroupBarrier();                                                                       \
     }
+#endif
 
 // ---- products ----------------------------------------------------------------------------------
 #define CLEAR(s, count) [[unroll]] for (uint i = 0; i < (count); i++) s[i] = SUMS(0.0);
 // s[m * NB + b] = own rows times the rows at `tile`
+#ifdef OWN_SHARED
+#define DOTS(s, a, tile)                                                                         \
+    CLEAR(s, MT * NB)                                                                            \
+    [[unroll]] for (uint k = 0; k < NK; k++)                                                     \
+        [[unroll]] for (uint m = 0; m < MT; m++) {                                               \
+            MATRIX_A a_;                                                                         \
+            coopMatLoad(a_, sm, OWN_ROW(a, m) + k * MK / 8, L,                                   \
+                        gl_CooperativeMatrixLayoutRowMajor);                                     \
+            [[unroll]] for (uint b = 0; b < NB; b++) {                                           \
+                MATRIX_B f_;                                                                     \
+                coopMatLoad(f_, sm, (tile) + b * MN * L + k * MK / 8, L,                         \
+                            gl_CooperativeMatrixLayoutColumnMajor);                              \
+                s[m * NB + b] = coopMatMulAdd(a_, f_, s[m * NB + b]);                            \
+            }                                                                                    \
+        }
+#else
 #define DOTS(s, a, tile)                                                                         \
     CLEAR(s, MT * NB)                                                                            \
     [[unroll]] for (uint k = 0; k < NK; k++)                                                     \
@@ -174,6 +209,7 @@ uvec4 eight(vec4 lo, vec4 hi)
             [[unroll]] for (uint m = 0; m < MT; m++)                                             \
                 s[m * NB + b] = coopMatMulAdd(a[m * NK + k], f_, s[m * NB + b]);                 \
         }
+#endif
 // w[m * (STEP / MK) + ..] = STEP columns of s from b * STEP on, as factors
 #define TURN(w, s, b)                                                                            \
     [[unroll]] for (uint m = 0; m < MT; m++) {                                                   \

@@ -82,6 +82,7 @@ uint keys_hi(uint i0, uint i1)
         }
 
 // ---- slots see newer keys: what the reference's shifted scores hold there, one by one ----
+// Unrolled, these loops take more scalar registers than GCN 3 has.
 bool has_slots() { return read + write > 0; }
 bool newer(uint i, uint j) { return j > i + PAST; }
 #define NEXT_ROW(i, j) (M + 1 + (i) + PAST - (j))
@@ -91,7 +92,8 @@ bool newer(uint i, uint j) { return j > i + PAST; }
         float s = 0;                                                                             \
         if (j == i + PAST + 1) return s;                                                         \
         uint q0 = ROW(p, q, i + 1, N, p.h), r0 = R_AT(NEXT_ROW(i, j));                           \
-        for (uint c = 0; c < K; c++) s += (q[q0 + c] + w[p.h * K + c]) * r[r0 + c];              \
+        [[dont_unroll]] for (uint c = 0; c < K; c++)                                             \
+            s += (q[q0 + c] + w[p.h * K + c]) * r[r0 + c];                                       \
         return s;                                                                                \
     }
 #define NEXT_DS                                                                                  \
@@ -101,7 +103,7 @@ bool newer(uint i, uint j) { return j > i + PAST; }
         uint q0 = ROW(p, q, i, N, p.h), k0 = ROW(p, k, j, M, p.h);                               \
         uint y0 = ROW(p, dy, i, N, p.h), v0 = ROW(p, v, j, M, p.h);                              \
         float s = next_score(p, i, j), dp = 0;                                                   \
-        for (uint c = 0; c < K; c++) {                                                           \
+        [[dont_unroll]] for (uint c = 0; c < K; c++) {                                           \
             s += (q[q0 + c] + u[p.h * K + c]) * k[k0 + c];                                       \
             dp += dy[y0 + c] * v[v0 + c];                                                        \
         }                                                                                        \

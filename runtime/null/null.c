@@ -151,7 +151,7 @@ static const hx_dev_fns null_fns = {
 static void add_units(hx_dev_caps *c)
 {
     c->has = HX_CAP_SUBGROUP | HX_CAP_SHARED48 | HX_CAP_STORE16 | HX_CAP_FP16 | HX_CAP_COOPMAT |
-        HX_CAP_COOPMAT_BF | HX_CAP_GPU;
+        HX_CAP_COOPMAT_BF | HX_CAP_FACTORS | HX_CAP_GPU;
     c->shared_bytes = 49152;
     c->subgroup_min = c->subgroup_max = 32;
     for (int i = 0; i < 2; i++) {

@@ -248,6 +248,8 @@ static void read_features(VkInstance instance, hx_vk_gpu *gpu, bool *timeline)
     if (f.bf16.type && f.bf16.coopmat &&
         find_shape(instance, gpu, COMPONENT_BF16, gpu->caps.matrix[0]))
         *has |= HX_CAP_COOPMAT_BF;
+    if (*has & (HX_CAP_COOPMAT | HX_CAP_COOPMAT_BF))
+        *has |= HX_CAP_FACTORS;
     if (f.coopmat2.workgroup && f.coopmat2.flexible && f.coopmat2.reductions &&
         f.coopmat2.conversions && f.coopmat2.per_element && f.coopmat2.addressing &&
         f.coopmat2.block_loads)

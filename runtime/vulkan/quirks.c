@@ -16,6 +16,9 @@ static const quirk quirks[] = {
       "offers cooperative matrices on GPUs without matrix units, slower than plain arithmetic" },
     { VK_DRIVER_ID_AMD_OPEN_SOURCE, 0, 0, HX_CAP_COOPMAT | HX_CAP_COOPMAT_BF,
       "offers cooperative matrices on GPUs without matrix units, slower than plain arithmetic" },
+    { VK_DRIVER_ID_MESA_RADV, 0, 0, HX_CAP_FACTORS,
+      "a factor of matrix units takes eight registers of 256, for RDNA 3 holds it twice; kernels "
+      "that keep own rows of 128 channels in registers would spill" },
 };
 
 void hx_vk_quirks(hx_vk_gpu *gpu)

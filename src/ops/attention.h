@@ -126,13 +126,13 @@ extern const hx_op hx_op_rotary;
 // subgroups, own rows, rows met at a time. IN: arguments that are rounded to 16 bits; OUTS: outputs
 // that are sums of numbers rounded so on the way; PLACES: see hx_row.
 #define ATTN_MATRIX(ROW, OP, NEEDS, OWN, SPEC, FITS, IN, OUTS, PLACES)                           \
-    ATTN_MATRIX_ROW(ROW, OP ".coop_fp16", HX_CAP_COOPMAT | NEEDS, OWN, SPEC, FITS, HX_FP16, IN,  \
+    ATTN_MATRIX_ROW(ROW, OP "_fp16", HX_CAP_COOPMAT | NEEDS, OWN, SPEC, FITS, HX_FP16, IN,       \
                     OUTS, PLACES),                                                               \
-    ATTN_MATRIX_ROW(ROW, OP ".coop_bf16", HX_CAP_COOPMAT_BF | NEEDS, OWN, SPEC, FITS, HX_BF16,   \
+    ATTN_MATRIX_ROW(ROW, OP "_bf16", HX_CAP_COOPMAT_BF | NEEDS, OWN, SPEC, FITS, HX_BF16,        \
                     IN, OUTS, PLACES)
 #define ATTN_MATRIX_ROW(ROW, OP, NEEDS, OWN, SPEC, FITS, TYPE, IN, OUTS, PLACES)                 \
     { .name = OP, .needs = NEEDS | HX_CAP_SUBGROUP, .grid = ROW(OWN), .spec = SPEC,              \
-      .fits = FITS, .precision = TYPE, .rounds = IN, .rough = OUTS, .half = (IN) | (OUTS),          \
+      .fits = FITS, .precision = TYPE, .rounds = IN, .rough = OUTS, .half = (IN) | (OUTS),       \
       .places = PLACES }
 #define ATTN_FITS(NAME, ROW, K, MOST)                                                            \
     static bool NAME##_##ROW(const int64_t *dim, const void *attrs)                              \
@@ -146,14 +146,20 @@ extern const hx_op hx_op_rotary;
     }
 // Measured on an H200, heads of 64: more own rows mean fewer loads of what they meet, fewer mean
 // more workgroups at once; keys meet 64 queries at a time.
-#define ATTN_MATRICES(GRID, OP, NAME, IN, OUTS)                                                  \
-    ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 16", NAME##_coop_128, IN, OUTS, 1),         \
-    ATTN_MATRIX(GRID, OP, 0, 64, "4, D/heads, 4, 64, 32", NAME##_coop, IN, OUTS, 1),             \
-    ATTN_MATRIX(GRID, OP, ATTN_GPU, 64, "4, D/heads, 4, 64, 32", NAME##_coop_128, IN, OUTS, 1)
+#define ATTN_MATRICES(GRID, OP, NAME, NEEDS, IN, OUTS)                                           \
+    ATTN_MATRIX(GRID, OP ".coop", NEEDS, 64, "4, D/heads, 4, 64, 16", NAME##_coop_128, IN, OUTS, 1), \
+    ATTN_MATRIX(GRID, OP ".coop", 0, 64, "4, D/heads, 4, 64, 32", NAME##_coop, IN, OUTS, 1),     \
+    ATTN_MATRIX(GRID, OP ".coop", NEEDS | ATTN_GPU, 64, "4, D/heads, 4, 64, 32", NAME##_coop_128, IN, \
+                OUTS, 1)
 #define ATTN_MANY(OP, NAME, IN, OUTS)                                                            \
-    ATTN_MATRIX(ATTN_GRID, OP, ATTN_GPU, 128, "8, D/heads, 8, 128, 32", NAME##_many, IN, OUTS, 1)
+    ATTN_MATRIX(ATTN_GRID, OP ".coop", ATTN_GPU, 128, "8, D/heads, 8, 128, 32", NAME##_many, IN, OUTS, 1)
 #define ATTN_MANY_KEYS(OP, NAME)                                                                 \
-    ATTN_MATRIX(ATTN_KEY_GRID, OP, ATTN_GPU, 64, "4, D/heads, 4, 64, 64", NAME##_coop, 15, 384, 1)
+    ATTN_MATRIX(ATTN_KEY_GRID, OP ".coop", ATTN_GPU, 64, "4, D/heads, 4, 64, 64", NAME##_coop, 15, 384, 1)
+// Own rows in shared memory: few registers.
+#define ATTN_OWN(GRID, OP, NAME, OUTS)                                                           \
+    ATTN_MATRIX(GRID, OP ".coop_own", 0, 16, "1, D/heads, 1, 16, 16", NAME##_coop_128, 15, OUTS, 1), \
+    ATTN_MATRIX(GRID, OP ".coop_own", HX_CAP_SHARED48, 32, "2, D/heads, 2, 32, 16",              \
+                NAME##_coop_128, 15, OUTS, 1)
 #define ATTN_LANES(ROW, OP, NAME)                                                                \
     ROW(OP, HX_CAP_LANES, 8, "1", NAME##_lanes),                                                 \
     ROW(OP, HX_CAP_LANES, 16, "2", NAME##_lanes_64)
@@ -191,8 +197,8 @@ extern const hx_op hx_op_rotary;
                 "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
-               "gone?#[B,axial] -> dq:[B,N,D]",                                                                  \
-        .fill = attn_fill, .attrs = attn_fields, .attrs_size = ATTN_SIZE, .ref = NAME##_dq_ref,            \
+               "gone?#[B,axial] -> dq:[B,N,D]",                                                  \
+        .fill = attn_fill, .attrs = attn_fields, .attrs_size = ATTN_SIZE, .ref = NAME##_dq_ref,  \
         .wrong_if = WRONG, .host = NAME##_dq_host, .terms = "M+2*D/heads+8",                     \
         .flops = FLOPS("6"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ " -huge",                                                              \
@@ -203,7 +209,8 @@ extern const hx_op hx_op_rotary;
             ATTN_ROW("attn_" #NAME "_dq", HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),        \
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 16, 8, 8", NAME##_gpu_128),         \
             ATTN_ROW("attn_" #NAME "_dq", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),          \
-            ATTN_MATRICES(ATTN_GRID, "attn_" #NAME "_dq", NAME, 15, 128),                        \
+            ATTN_OWN(ATTN_GRID, "attn_" #NAME "_dq", NAME, 128),                                 \
+            ATTN_MATRICES(ATTN_GRID, "attn_" #NAME "_dq", NAME, HX_CAP_FACTORS, 15, 128),        \
             ATTN_MANY("attn_" #NAME "_dq", NAME, 15, 128),                                       \
             ATTN_LANES(ATTN_ROW, "attn_" #NAME "_dq" ".lanes", NAME) });                         \
     HX_OP(attn_##NAME##_dkv,                                                                     \
@@ -211,7 +218,7 @@ extern const hx_op hx_op_rotary;
                 "ds and s as in attn_" #NAME "_dq, " MATH,                                       \
         .source = "FlashAttention, Dao et al. 2022, algorithm 4",                                \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] dy:[B,N,D] l[B,heads,N] e[B,heads,N] " \
-               "gone?#[B,axial] -> dk:[parts*B,M,D/share] dv:[parts*B,M,D/share]",                      \
+               "gone?#[B,axial] -> dk:[parts*B,M,D/share] dv:[parts*B,M,D/share]",               \
         .fill = attn_fill, .attrs = attn_kv_fields, .attrs_size = sizeof(attn_attrs),            \
         .ref = NAME##_dkv_ref, .wrong_if = NAME##_dkv_wrong, .host = NAME##_dkv_host,            \
         .terms = "N*share/parts+2*D/heads+8", .flops = FLOPS("8"), .check = CHECK ATTN_CHECK_KV, \
@@ -224,7 +231,8 @@ extern const hx_op hx_op_rotary;
             ATTN_KEY_ROW("attn_" #NAME "_dkv", HX_CAP_GPU, 32, "16, 32, 8, 4", NAME##_gpu_64),   \
             ATTN_KEY_ROW("attn_" #NAME "_dkv", ATTN_GPU, 16, "16, 16, 8, 8", NAME##_gpu_128),    \
             ATTN_KEY_ROW("attn_" #NAME "_dkv", ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),     \
-            ATTN_MATRICES(ATTN_KEY_GRID, "attn_" #NAME "_dkv", NAME, 15, 384),                   \
+            ATTN_OWN(ATTN_KEY_GRID, "attn_" #NAME "_dkv", NAME, 384),                            \
+            ATTN_MATRICES(ATTN_KEY_GRID, "attn_" #NAME "_dkv", NAME, HX_CAP_FACTORS, 15, 384),   \
             ATTN_MANY_KEYS("attn_" #NAME "_dkv", NAME),                                          \
             ATTN_LANES(ATTN_KEY_ROW, "attn_" #NAME "_dkv" ".lanes", NAME) });                    \
     static void NAME##_vjp(const hx_node *n, hx_t *d)                                            \
@@ -236,8 +244,8 @@ extern const hx_op hx_op_rotary;
                 "s_ij = q_i.k_j / sqrt K, K = D/heads, " MATH,                                   \
         .source = "Attention Is All You Need, Vaswani et al. 2017, eq. 1",                       \
         .sig = "q:[B,N,D] k:[B,M,D/share] v:[B,M,D/share] gone?#[B,axial] "                      \
-               "-> y:[B,N,D] l[B,heads,N]",            \
-        .fill = attn_fill, .attrs = attn_fields, .attrs_size = ATTN_SIZE, .ref = NAME##_ref,               \
+               "-> y:[B,N,D] l[B,heads,N]",                                                      \
+        .fill = attn_fill, .attrs = attn_fields, .attrs_size = ATTN_SIZE, .ref = NAME##_ref,     \
         .vjp = NAME##_vjp, .wrong_if = WRONG, .host = NAME##_host, .terms = "M+D/heads+8",       \
         .flops = FLOPS("4"), .check = CHECK, .wrong = WRONGS, .bench = ATTN_BENCH,               \
         .fuzz = ATTN_FUZZ,                                                                       \
@@ -248,6 +256,6 @@ extern const hx_op hx_op_rotary;
             ATTN_ROW("attn_" #NAME, HX_CAP_GPU, 32, "32, 32, 8, 8", NAME##_gpu_64),              \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 32, "32, 32, 8, 8", NAME##_gpu_128),               \
             ATTN_ROW("attn_" #NAME, ATTN_GPU, 64, "64, 32, 8, 16", NAME##_gpu_64),               \
-            ATTN_MATRICES(ATTN_GRID, "attn_" #NAME, NAME, 7, 16),                                \
+            ATTN_MATRICES(ATTN_GRID, "attn_" #NAME, NAME, 0, 7, 16),                             \
             ATTN_MANY("attn_" #NAME, NAME, 7, 16),                                               \
             ATTN_LANES(ATTN_ROW, "attn_" #NAME ".lanes", NAME) })

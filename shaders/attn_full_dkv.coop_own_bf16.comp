@@ -1,0 +1,6 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#define OWN_SHARED
+#include "attn_bf16.glsl"
+#include "mask_full.glsl"
+#include "attention_dkv.coop.glsl"
