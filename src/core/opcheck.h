@@ -34,6 +34,7 @@ typedef struct hx_sample {
     int      odd_rank;
     hx_profile profile;
     bool     random_layout;                // offsets, row distances, aliases by the seed
+    int      huge;                         // power of two of HX_PROFILE_HUGE; 0: 30
     char     text[192], says[96];          // the sample; what follows ':' in a wrong one
 } hx_sample;
 // Reads sample number i of a list separated by ';'. HX_E_USAGE past the end or when malformed.

@@ -18,17 +18,17 @@ static real normal(uint64_t *state)
 }
 
 // Element of a float input that nothing else determines. `same`: what all have in EQUAL.
-static float number(hx_profile profile, uint64_t bits, real same)
+static float number(const hx_sample *s, uint64_t bits, real same)
 {
     uint64_t state = bits;
     real u = uniform(bits);
     int k = (int)(bits & 0xff);
-    switch (profile) {
+    switch (s->profile) {
     case HX_PROFILE_UNIFORM: return (float)u;
     case HX_PROFILE_INTS:    return (float)(k % 9 - 4);
     case HX_PROFILE_MIXED:   return (float)ldexp(u, -(k % 21));
     case HX_PROFILE_TINY:    return (float)ldexp(normal(&state), -50);
-    case HX_PROFILE_HUGE:    return (float)ldexp(normal(&state), 30);
+    case HX_PROFILE_HUGE:    return (float)ldexp(normal(&state), s->huge ? s->huge : 30);
     case HX_PROFILE_ZEROS:   return k % 4 == 0 ? (float)u : k % 2 ? -0.0f : 0.0f;
     case HX_PROFILE_EQUAL:   return (float)same;
     default:                 return (float)normal(&state);
@@ -47,7 +47,7 @@ static bool fill_input(hx_problem *p, int k, uint64_t *state)
         real v = op->fill ? op->fill(k, i, (uint32_t)(bits >> 32), p->s->dim, p->s->attrs) : NAN;
         free_choice &= isnan(v);
         if (isnan(v))                      // fill leaves this input to chance
-            v = is_int ? 0 : number(p->s->profile, bits, same);
+            v = is_int ? 0 : number(p->s, bits, same);
         p->a[k][i] = is_int ? v : (float)v;
     }
     return free_choice;
