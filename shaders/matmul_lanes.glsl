@@ -16,15 +16,17 @@ void product(uint L, uint m0, uint n0, uint M, uint N, uint K)
     [[unroll]] for (uint i = 0; i < TM * TN; i++)
         s[i] = 0;
     for (uint k0 = 0; k0 < K; k0 += L) {
-        // past the end of k: zeros times the last element; past the ends of m and n: not stored
+        // past the end of k: zeros, of both, for an infinite factor; past the ends of m and n: not stored
         float va[TM], vb[TN];
         [[unroll]] for (uint i = 0; i < TM; i++) {
             va[i] = A[A_AT(min(m0 + i, M - 1), min(k0 + l, K - 1))];
             va[i] = k0 + l < K ? va[i] : 0;
         }
         [[unroll]] for (uint k = 0; k < L; k++) {
-            [[unroll]] for (uint j = 0; j < TN; j++)
+            [[unroll]] for (uint j = 0; j < TN; j++) {
                 vb[j] = B[B_AT(min(k0 + k, K - 1), min(n0 + j * 8, N - 1))];
+                vb[j] = k0 + k < K ? vb[j] : 0;
+            }
             [[unroll]] for (uint i = 0; i < TM; i++) {
                 float v = subgroupShuffle(va[i], k);
                 [[unroll]] for (uint j = 0; j < TN; j++)
