@@ -4,6 +4,9 @@
 //   HTXVK_LAYER_FAULT=NAME:N:CODE  the N-th call of NAME (any: of all) returns CODE, such as
 //                                  DEVICE_LOST, after which the device stays lost; once, also
 //                                  across an exec
+//   HTXVK_LAYER_SEED=core|best|sync|gpu  what goes on to the validation layer has a mistake of that kind
+//   HTXVK_LAYER_DROP=N             the N-th barrier does not go on
+//   HTXVK_LAYER_BARRIERS=FILE      appends a word for each barrier: what is made visible to whom
 //   HTXVK_LAYER_FLOOR=t0,NAME=N... limits, features and extensions of tier T0, changed by name
 //
 // One instance and one device at a time. Loader interface 2.
@@ -144,6 +147,71 @@ DEVICE_CALLS(X)
     }
 DEVICE_CALLS(X)
 #undef X
+
+// ---- mistakes for the validation layer, each of which its lane must report -------------------
+
+static bool seeded(const char *kind)
+{
+    const char *seed = getenv("HTXVK_LAYER_SEED");
+    return seed && !strcmp(seed, kind);
+}
+
+// core: buffers that shaders write to were not made for that
+static VKAPI_ATTR VkResult VKAPI_CALL seed_CreateBuffer(VkDevice d, const VkBufferCreateInfo *i,
+    const VkAllocationCallbacks *a, VkBuffer *o)
+{
+    VkBufferCreateInfo changed = *i;
+    if (seeded("core"))
+        changed.usage = VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT;
+    return our_CreateBuffer(d, &changed, a, o);
+}
+
+// best: a pool whose command buffers can be reset one by one
+static VKAPI_ATTR VkResult VKAPI_CALL seed_CreateCommandPool(VkDevice d,
+    const VkCommandPoolCreateInfo *i, const VkAllocationCallbacks *a, VkCommandPool *o)
+{
+    VkCommandPoolCreateInfo changed = *i;
+    if (seeded("best"))
+        changed.flags |= VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT;
+    return our_CreateCommandPool(d, &changed, a, o);
+}
+
+// gpu: the third push constant, where `copy` finds its input, is 2^26 elements too far. (Layers of 2023
+// know only where buffers end, not what part of them is bound.)
+static PFN_vkCmdPushConstants next_CmdPushConstants;
+static VKAPI_ATTR void VKAPI_CALL seed_CmdPushConstants(VkCommandBuffer c, VkPipelineLayout l,
+    VkShaderStageFlags stages, uint32_t at, uint32_t bytes, const void *values)
+{
+    uint32_t word[64];
+    if (seeded("gpu") && at == 0 && bytes >= 12 && bytes <= sizeof word) {
+        memcpy(word, values, bytes);
+        word[2] += 1u << 26;
+        values = word;
+    }
+    next_CmdPushConstants(c, l, stages, at, bytes, values);
+}
+
+static PFN_vkCmdPipelineBarrier next_CmdPipelineBarrier;
+static unsigned n_barriers;
+static VKAPI_ATTR void VKAPI_CALL seed_CmdPipelineBarrier(VkCommandBuffer c,
+    VkPipelineStageFlags from, VkPipelineStageFlags to, VkDependencyFlags how, uint32_t n,
+    const VkMemoryBarrier *m, uint32_t n_buffer, const VkBufferMemoryBarrier *b, uint32_t n_image,
+    const VkImageMemoryBarrier *i)
+{
+    const char *drop = getenv("HTXVK_LAYER_DROP"), *path = getenv("HTXVK_LAYER_BARRIERS");
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+    if (fd >= 0) {
+        const char *const who[] = { "shaders", "copies", "both" };
+        bool shaders = from & VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+        bool copies = from & VK_PIPELINE_STAGE_TRANSFER_BIT;
+        dprintf(fd, "%s-%s\n", who[shaders && copies ? 2 : copies],
+                to & VK_PIPELINE_STAGE_HOST_BIT ? "host" : "device");
+        close(fd);
+    }
+    // sync: none at all
+    if (!seeded("sync") && ++n_barriers != (drop ? strtoul(drop, NULL, 10) : 0))
+        next_CmdPipelineBarrier(c, from, to, how, n, m, n_buffer, b, n_image, i);
+}
 
 static VKAPI_ATTR VkResult VKAPI_CALL our_DeviceWaitIdle(VkDevice d)
 {
@@ -327,6 +395,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL our_CreateDevice(VkPhysicalDevice phys,
     if (r)
         return r;
     next_DeviceWaitIdle = (PFN_vkDeviceWaitIdle)next_gdpa(*out, "vkDeviceWaitIdle");
+    next_CmdPipelineBarrier = (PFN_vkCmdPipelineBarrier)next_gdpa(*out, "vkCmdPipelineBarrier");
+    next_CmdPushConstants = (PFN_vkCmdPushConstants)next_gdpa(*out, "vkCmdPushConstants");
 #define X(name, params, args) next_##name = (PFN_vk##name)next_gdpa(*out, "vk" #name);
     DEVICE_CALLS(X)
 #undef X
@@ -339,6 +409,12 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL our_GetDeviceProcAddr(VkDevice d
         return (PFN_vkVoidFunction)our_GetDeviceProcAddr;
     if (!strcmp(name, "vkDeviceWaitIdle"))
         return (PFN_vkVoidFunction)our_DeviceWaitIdle;
+#define SEED(call) \
+    if (!strcmp(name, "vk" #call)) return (PFN_vkVoidFunction)seed_##call
+    SEED(CreateBuffer);
+    SEED(CreateCommandPool);
+    SEED(CmdPushConstants);
+    SEED(CmdPipelineBarrier);
 #define X(call, params, args) \
     if (!strcmp(name, "vk" #call)) return (PFN_vkVoidFunction)our_##call;
     DEVICE_CALLS(X)

@@ -1,10 +1,22 @@
 # Sourced by tools/test --full: the lanes that take long.
 swiftshader=$PWD/build/swiftshader/vk_swiftshader_icd.json
 
-# 72,000 cases and more: every operator at all vector widths of lavapipe, which has 4, 8, 16 lanes then
+# A mistake put in on purpose (tests/seeded.c, tests/vk_layer.c), which the lane must report: seeded PATTERN COMMAND...
+seeded() {
+    local pattern=$1 out
+    shift
+    if out=$("$@" 2>&1) || ! grep -q "$pattern" <<< "$out"; then
+        echo "not noticed: $*" >&2
+        return 1
+    fi
+}
+
+# 72,000 cases and more: every operator at all vector widths of lavapipe, which has 4, 8, 16 lanes then;
+# other cases at each
 for width in 128 256 512; do
     LP_NATIVE_VECTOR_WIDTH=$width single "check-$width" \
-        build/htxvk check --device name:llvmpipe --cases 222 --json "build/check-$width.json"
+        build/htxvk check --device name:llvmpipe --cases 222 --seed $((width * 10)) \
+            --json "build/check-$width.json"
 done
 # the losses of a hundred steps of every model, on the host and on lavapipe
 single curves tests/test_curves.py build/htxvk --device name:llvmpipe
@@ -15,16 +27,29 @@ else
     count skip swiftshader
 fi
 
-# kernels of products on matrix units, on the software driver that has some
+# kernels for matrix units, on the software driver that has some; heads of 16 channels, for it compiles
+# wider ones for minutes
 matrix_units() {
+    local rc=0
     tools/newer "${no_install[@]}" || return 77
-    tools/newer build/htxvk check linear 'matmul*' --quick --device 0 --precision fp16
+    tools/newer build/htxvk check linear 'matmul*' --quick --device 0 --precision fp16 || rc=1
+    tools/newer build/htxvk check 'attn_[bcfs]*' "B=2 N=34 M=86 D=64 heads=4 axial=2 w=40" \
+        --device 0 --precision fp16 || rc=1
+    tools/newer build/htxvk check attn_{band,causal,full,slots} "B=1 N=17 M=17 D=16 heads=1" --seed 17 \
+        --profile huge --device 0 --precision fp16 || rc=1
+    return $rc
 }
 single matrix-units matrix_units
 
-# operators and a training of every model under Vulkan's validation layer: any message fails it
+# Operators and a training of every model under Vulkan's validation layer: any message fails it. First a
+# mistake of the kind that it looks for, which tests/vk_layer.c makes of what is right.
+layers=/usr/share/vulkan/explicit_layer.d
 validated() {
-    local rc=0
+    local rc=0 what=(copy infini)
+    [ "$1" != gpu ] || what=(copy)         # others run for ever on what lies elsewhere
+    VK_LAYER_PATH=$PWD/build/tests:$layers VK_INSTANCE_LAYERS=VK_LAYER_HTXVK_test HTXVK_LAYER_SEED=$1 \
+        HTXVK_VALIDATION=$1 seeded 'vulkan validation: ' \
+        build/htxvk check "${what[@]}" --quick --device name:llvmpipe --validation || rc=1
     HTXVK_VALIDATION=$1 build/htxvk check --device name:llvmpipe --cases "$2" --quick --validation || rc=1
     tests/test_curves.py build/htxvk --device name:llvmpipe --steps 3 --validation "$1" || rc=1
     return $rc
@@ -32,6 +57,8 @@ validated() {
 for mode in core sync gpu best; do
     single "validation-$mode" validated $mode 30
 done
+# each barrier left out in turn: all that are needed are reported
+single barriers tests/test_barriers.py build/htxvk build/tests
 
 # allocations, file calls and Vulkan calls of short commands fail in turn, with every code
 all_faults() {
@@ -53,16 +80,6 @@ single amd tools/amd
 
 # every parser for a minute on inputs that libFuzzer makes from the corpus
 single fuzz tools/fuzz --seconds 60
-
-# A mistake put in on purpose (tests/seeded.c), which the lane must report: seeded PATTERN COMMAND...
-seeded() {
-    local pattern=$1 out
-    shift
-    if out=$("$@" 2>&1) || ! grep -q "$pattern" <<< "$out"; then
-        echo "not noticed: $*" >&2
-        return 1
-    fi
-}
 
 # memory errors and undefined behaviour
 sanitizers() {
