@@ -45,6 +45,7 @@ enum { MAX_DEVICES = 64, MAX_JOBS = 64 };
 typedef struct tally {
     int    cases, runs, failed;
     double worst, worst_l2, l2, worst_gradient, seconds;
+    uint32_t ran;                          // bit i: kernel row i
     char   rows[160], why[600], replay[400];
 } tally;
 
@@ -161,6 +162,7 @@ static hx_result check_case(const work *w, hx_lab *l, const hx_op *op, const hx_
     if (res)
         note_failure(w, l, op, *s, seed, res, t);
     add_row_name(t, r.row);
+    t->ran |= r.ran;
     t->worst = fmax(t->worst, r.worst);
     t->worst_l2 = fmax(t->worst_l2, r.worst_l2);
     t->l2 = fmax(t->l2, r.l2);
@@ -221,12 +223,30 @@ static void print_tally(const hx_op *op, const tally *t, bool gradients)
     fflush(stdout);
 }
 
+// Every kernel row: what it needs, and whether it ran.
+static json_t *kernels_of(const hx_op *op, const tally *t)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < HX_MAX_ROWS && op->kernels[i].name; i++) {
+        const hx_row *r = &op->kernels[i];
+        json_t *needs = json_array();
+        for (int k = 0; k < HX_N_CAPS; k++)
+            if (r->needs >> k & 1)
+                json_array_append_new(needs, json_string(hx_cap_names[k]));
+        json_array_append_new(list, json_pack("{ss ss so ss sb}", "kernel", r->name, "constants",
+            r->spec ? r->spec : "", "needs", needs, "precision", hx_precision_names[r->precision],
+            "ran", (int)(t->ran >> i & 1)));
+    }
+    return list;
+}
+
 static void put_result(const work *w, const hx_op *op, const tally *t)
 {
-    json_t *j = json_pack("{ss si si sf sf sf sf sf ss sb}", "op", op->name, "cases", t->cases,
+    json_t *j = json_pack("{ss si si sf sf sf sf sf ss sb so}", "op", op->name, "cases", t->cases,
         "runs", t->runs, "worst", t->worst,
         "worst_l2", t->worst_l2, "l2", t->l2, "d_error", t->worst_gradient, "seconds",
-            t->seconds, "rows", t->rows, "ok", !t->failed);
+            t->seconds, "rows", t->rows, "ok", !t->failed,
+        "kernels", kernels_of(op, t));
     if (j && t->failed) {
         json_object_set_new(j, "message", json_string(t->why));
         json_object_set_new(j, "replay", json_string(t->replay));

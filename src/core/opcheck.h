@@ -49,6 +49,7 @@ typedef struct hx_opreport {
     double worst_l2;                       // relative L2 error in units of its limit
     double l2;                             // relative L2 error itself
     double ms;
+    uint32_t ran;                          // bit i: kernel row i; by hx_lab_check_rows
 } hx_opreport;
 // Derivative against central differences of the fp64 reference, weighing every output:
 // HX_E_CHECK with the element and both values when they differ by more than 1e-7 relative.

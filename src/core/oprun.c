@@ -569,6 +569,7 @@ hx_result hx_lab_check_rows(hx_lab *l, const hx_op *op, const hx_sample *s, uint
             continue;
         e = both_ways(&b, vulkan ? row : -1, report);
         row_done(&b);
+        report->ran |= vulkan ? 1u << row : 0;
         ++*rows;
     }
     bench_done(&b);
