@@ -5,8 +5,8 @@ layout(push_constant) uniform push {
     int parts;
     uint a_o, a_s, b_o, b_s;
 };
-// rows of a part, a multiple of 32; the last ones may have fewer or none
-uint part_rows() { return ((K + uint(parts) - 1) / uint(parts) + 31) / 32 * 32; }
+// rows of a part, a multiple of 128; the last ones may have fewer or none
+uint part_rows() { return ((K + uint(parts) - 1) / uint(parts) + 127) / 128 * 128; }
 uint part_first() { return min(gl_WorkGroupID.z * part_rows(), K); }
 
 #define A a

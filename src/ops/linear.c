@@ -105,6 +105,12 @@ static bool all(const int64_t *d, const void *attrs)
     return hx_all_tiles(d[R], d[O]);
 }
 
+static bool whole(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_whole_tiles(d[R], d[O], d[I]);
+}
+
 HX_OP(linear,
     .math = "h = x w^T + b,  y = act(h) + r", .source = "definition",
     .sig = "x:[R,I] w[O,I] b?[O] r?:[R,O] -> y:[R,O] h?[R,O]",
@@ -112,12 +118,12 @@ HX_OP(linear,
     .ref = linear_ref, .vjp = linear_vjp, .host = linear_host,
     .cheap = linear_cheap, .again = linear_again,
     .terms = "I+8*act", .flops = "2*R*I*O", .adds = "r", .alias = "y=r",
-    .kernels = HX_PRODUCT_ROWS("linear", "R", "O", "64", few, many, most, all,
+    .kernels = HX_PRODUCT_ROWS("linear", "R", "O", "64", few, many, most, all, whole,
                                1 << X | 1 << W | 1 << Y | 1 << H),
     .check = "R=1 I=1 O=1; R=5 I=33 O=7 act=1; R=70 I=17 O=130 act=2 -b; R=65 I=64 O=64 -r -h;"
              " R=64 I=128 O=64 act=1 -b -r -h; R=3 I=40 O=200 act=2 -h; R=9 I=16 O=5 -b -r;"
              " R=260 I=9 O=520 act=1 -h; R=260 I=9 O=520 -h -r; R=2048 I=3 O=1024 -b -r -h;"
-             " R=2048 I=72 O=1536 -b -h",
+             " R=2048 I=72 O=1536 -b -h; R=2048 I=64 O=1536 act=1 -r",
     .wrong = "R=3 I=5 O=4 w=[4,4]: argument w does not fit",
     .exact = "3-3*act",
     .bench = "R=4096 I=512 O=2048 act=1 -r; R=4096 I=2048 O=512 -h; R=512 I=512 O=512 -h");

@@ -77,15 +77,22 @@ static bool nn_all(const int64_t *d, const void *attrs)
     return hx_all_tiles(d[0], d[2]);
 }
 
+static bool nn_whole(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_whole_tiles(d[0], d[2], d[1]);
+}
+
 HX_OP(matmul_nn,
     .math = "y = a b + c", .source = "definition",
     .sig = "a:[M,K] b:[K,N] c?:[M,N] -> y:[M,N]",
     .ref = nn_ref, .vjp = nn_vjp, .host = nn_host,
     .terms = "K", .flops = "2*M*N*K", .adds = "c", .alias = "y=c",
-    .kernels = HX_PRODUCT_ROWS("matmul_nn", "M", "N", "64", nn_few, nn_many, nn_most, nn_all, 1 | 2 | 8),
+    .kernels = HX_PRODUCT_ROWS("matmul_nn", "M", "N", "64", nn_few, nn_many, nn_most, nn_all,
+                               nn_whole, 1 | 2 | 8),
     .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
              " M=260 K=9 N=520; M=1030 K=5 N=770 -c;"
-             " M=7 K=64 N=40; M=2048 K=72 N=1536 -c",
+             " M=7 K=64 N=40; M=2048 K=72 N=1536 -c; M=2048 K=128 N=1536",
     .wrong = "M=3 K=5 N=4 b=[4,4]: argument b does not fit",
     .exact = "3",
     .bench = "M=4096 K=2048 N=512; M=512 K=512 N=512");
@@ -154,15 +161,22 @@ static bool tn_all(const int64_t *d, const void *attrs)
     return hx_all_tiles(d[1], d[2]);
 }
 
+static bool tn_whole(const int64_t *d, const void *attrs)
+{
+    (void)attrs;
+    return hx_whole_tiles(d[1], d[2], d[0]);
+}
+
 HX_OP(matmul_tn,
     .math = "y = a^T b + c", .source = "definition",
     .sig = "a:[K,M] b:[K,N] c?:[M,N] -> y:[M,N]",
     .ref = tn_ref, .vjp = tn_vjp, .host = tn_host,
     .terms = "K", .flops = "2*M*N*K", .adds = "c", .alias = "y=c",
-    .kernels = HX_PRODUCT_ROWS("matmul_tn", "M", "N", "32", tn_few, tn_many, tn_most, tn_all, 1 | 2),
+    .kernels = HX_PRODUCT_ROWS("matmul_tn", "M", "N", "32", tn_few, tn_many, tn_most, tn_all,
+                               tn_whole, 1 | 2),
     .check = "M=1 K=1 N=1; M=5 K=33 N=7 -c; M=65 K=17 N=70; M=130 K=64 N=66 -c; M=64 K=128 N=64;"
              " M=260 K=9 N=520; M=1030 K=5 N=770 -c;"
-             " M=7 K=64 N=40; M=2048 K=72 N=1536 -c",
+             " M=7 K=64 N=40; M=2048 K=72 N=1536 -c; M=2048 K=64 N=1536",
     .wrong = "M=3 K=5 N=4 b=[4,4]: argument b does not fit",
     .exact = "3",
     .bench = "M=2048 K=4096 N=512; M=512 K=512 N=512");
@@ -180,7 +194,7 @@ static const hx_field split_fields[] = {
 static int64_t parts_of(const void *attrs) { return ((const split_attrs *)attrs)->parts; }
 static int64_t part_rows(int64_t rows, const void *attrs)
 {
-    return hx_align(hx_ceil_div(rows, parts_of(attrs)), 32);
+    return hx_align(hx_ceil_div(rows, parts_of(attrs)), 128);
 }
 
 static void split_ref(const hx_ref *r)
@@ -212,6 +226,13 @@ static void split_host(const hx_call *c)
     }
 }
 
+// whole tiles and steps, and no part without any
+static bool split_whole(const int64_t *d, const void *attrs)
+{
+    return !(d[M] % 128 | d[N] % 128 | d[K] % 128) &&
+        (parts_of(attrs) - 1) * part_rows(d[K], attrs) < d[K];
+}
+
 HX_OP(matmul_split,
     .math = "p_s = a^T b over the s-th part of the rows", .source = "definition",
     .sig = "a:[K,M] b:[K,N] -> p[parts*M,N]",
@@ -225,9 +246,14 @@ HX_OP(matmul_split,
         { "matmul_split.coop_fp16", HX_CAP_COOPMAT, "N/64, M/64, parts", "4, 64, 64, 32, 32, 32",
           NULL, HX_FP16, 3, NULL, 3 },
         { "matmul_split.coop_bf16", HX_CAP_COOPMAT_BF | HX_CAP_GPU | HX_CAP_SHARED48,
-          "N/128, M/128, parts", "4, 128, 128, 32, 64, 64", NULL, HX_BF16, 3, NULL, 3 } },
+          "N/128, M/128, parts", "4, 128, 128, 32, 64, 64", NULL, HX_BF16, 3, NULL, 3 },
+        { "matmul_split_whole.coop_fp16", HX_CAP_COOPMAT | HX_CAP_GPU | HX_CAP_SHARED48,
+          "N/128, M/128, parts", "4, 128, 128, 32, 64, 64", split_whole, HX_FP16, 3, NULL, 3 },
+        { "matmul_split_whole.coop_bf16", HX_CAP_COOPMAT_BF | HX_CAP_GPU | HX_CAP_SHARED48,
+          "N/128, M/128, parts", "4, 128, 128, 32, 64, 64", split_whole, HX_BF16, 3, NULL, 3 } },
     .check = "K=1 M=1 N=1 parts=1; K=100 M=5 N=7 parts=3; K=300 M=65 N=70 parts=4;"
-             " K=513 M=128 N=136 parts=8; K=520 M=128 N=136 parts=3; K=70 M=130 N=64 parts=5",
+             " K=513 M=128 N=136 parts=8; K=520 M=128 N=136 parts=3; K=70 M=130 N=64 parts=5;"
+             " K=768 M=128 N=256 parts=3; K=640 M=256 N=128 parts=2",
     .wrong = "K=3 M=5 N=4 b=[4,4]: argument b does not fit",
     .bench = "K=8192 M=2048 N=512 parts=4; K=8192 M=512 N=512 parts=16");
 

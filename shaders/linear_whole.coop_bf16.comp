@@ -1,0 +1,9 @@
+#version 460
+// h = x w^T + b,  y = act(h) + r                on matrix units, factors in bf16: matmul_whole.coop.glsl
+#extension GL_GOOGLE_include_directive : require
+#include "coop_bf16.glsl"
+#include "linear.coop.glsl"
+#include "matmul.coop.glsl"
+#include "matmul_whole.coop.glsl"
+
+void main() { matmul_or_whole(R, O, I); }
