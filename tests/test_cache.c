@@ -31,6 +31,7 @@ static VkResult get_data(VkDevice dev, VkPipelineCache c, size_t *n, void *out)
     *n = blob_bytes;
     if (out)
         memcpy(out, blob, blob_bytes);
+    *n += out && fail_at == 4 ? (size_t)1 << 30 : 0;
     return fail_at == (out ? 3 : 2) ? VK_ERROR_OUT_OF_HOST_MEMORY : VK_SUCCESS;
 }
 
@@ -205,9 +206,9 @@ END_TEST
 // Calls that fail cost the cache, nothing else; interrupted ones are made again.
 START_TEST(failing)
 {
-    static const char *const calls[] = { "read", "write", "fstat64", "lstat64", "memory" };
+    static const char *const calls[] = { "read", "write", "fstat64", "lstat64", "close", "memory" };
     for (int c = 0; c < HX_COUNT(calls); c++)
-        for (long n = 1, seen = n; n <= seen; n++) {
+        for (long n = 1, seen = n; seen >= n; n++) {
             session();
             blob[1]++;
             nth_arm(calls[c], n, EIO);
@@ -224,6 +225,14 @@ START_TEST(failing)
         }
     session();
     ck_assert_int_eq(session(), 700);
+    if (HAVE_FAULTS) {
+        hx_fault_set("vk:vkCreatePipelineCache:1:VK_ERROR_OUT_OF_HOST_MEMORY");
+        session();
+        hx_fault_set("vk:vkGetPipelineCacheData:1:VK_ERROR_OUT_OF_HOST_MEMORY");
+        blob[6]++;
+        session();
+        hx_fault_set("");
+    }
     for (int c = 0; c < 2; c++) {
         blob[2]++;
         nth_arm(calls[c], 1, EINTR);
@@ -232,7 +241,7 @@ START_TEST(failing)
         blob_bytes = 700;
         ck_assert_int_eq(session(), 700);
     }
-    for (fail_at = 1; fail_at <= 3; fail_at++) {
+    for (fail_at = 1; fail_at <= 4; fail_at++) {
         blob[4]++;
         ck_assert_int_eq(session(), 700);
     }

@@ -307,12 +307,72 @@ START_TEST(manifests)
           "\"config.json\": 1, \"model.safetensors\": 1,"
           " \"state.json\": 1}}",
           "not a file of its directory" },
+        { "{\"version\": 1, \"files\": {\".hidden\": {\"size\": 1, \"xxh3_128\": \"\"}, \"config.json\": 1, "
+          "\"model.safetensors\": 1, \"state.json\": 1}}", "not a file of its directory" },
+        { "{\"version\": 1, \"files\": {\"config.json\": {\"xxh3_128\": \"\"}, \"model.safetensors\": 1, \"state.json\": 1}}",
+          "row of" },
+        { "{\"version\": 1, \"files\": {\"gone\": {\"size\": 1, \"xxh3_128\": \"\"}, \"config.json\": 1, "
+          "\"model.safetensors\": 1, \"state.json\": 1}}", "cannot open" },
+        { "{\"version\": 1, \"files\": {\"a\": 1, \"b\": 1, \"c\": 1, \"d\": 1, \"e\": 1, \"f\": 1, \"g\": 1, \"h\": 1, "
+          "\"i\": 1, \"j\": 1, \"k\": 1, \"l\": 1, \"m\": 1, \"n\": 1, \"o\": 1, \"p\": 1, \"q\": 1}}", "too many files" },
     };
     for (int i = 0; i < HX_COUNT(bad); i++) {
         put("ckpt/step-00000001/MANIFEST.json", bad[i].text, strlen(bad[i].text));
         ck_assert_int_eq(hx_ckpt_verify(step_dir(1)), HX_E_INPUT);
         ck_says(bad[i].says);
     }
+}
+END_TEST
+
+// Steps that the manifest and state.json do not agree on; a directory without checkpoints.
+START_TEST(steps)
+{
+    hx_blob b;
+    const char *dir;
+    ck_ok(hx_dir_make(at("ckpt"), 0755));
+    ck_ok(hx_ckpt_find(arena, scratch, &dir));
+    ck_assert_ptr_null(dir);
+    ck_ok(save(1, 9));
+    ck_ok(hx_file_read(at("ckpt/step-00000001/MANIFEST.json"), 1 << 20, 0, &b));
+    static const char *const says_step[] = { "\"step\": 2,", "\"stop\": 1,", "\"step\":\"\"," };
+    char *step = strstr((char *)b.data, "\"step\": 1,");
+    ck_assert_ptr_nonnull(step);
+    for (int i = 0; i < HX_COUNT(says_step); i++) {
+        memcpy(step, says_step[i], 10);
+        put("ckpt/step-00000001/MANIFEST.json", b.data, (size_t)b.size);
+        ck_assert_int_eq(hx_ckpt_verify(step_dir(1)), HX_E_INPUT);
+        ck_says("different steps");
+    }
+    hx_blob_free(&b);
+}
+END_TEST
+
+// Four of another shape, of which three are told; a buffer that the file leaves out has its own value.
+START_TEST(odd_shapes)
+{
+    hx_st *st;
+    hx_st_item items[4];
+    hx_params *four = hx_params_new();
+    float q[2000] = { 0 };
+    static const int64_t two[] = { 2 }, three[] = { 3 };
+    for (int i = 0; i < 4; i++) {
+        hx_param_add(four, HX_INIT_NORMAL, 1, 1, two, "p%d", i);
+        items[i] = (hx_st_item){ hx_sprintf(arena, "p%d", i), HX_ST_F32, 1, three, q };
+    }
+    ck_assert_int_ne(hx_param_fixed(four, 7, 1, two, "fixed"), 0);
+    ck_ok(hx_st_write(at("w"), items, 4, NULL));
+    ck_ok(hx_st_open(at("w"), &st));
+    ck_assert_int_eq(hx_params_read(st, four, "", q), HX_E_INPUT);
+    ck_says("4 of another shape (p0 is [3], not [2], p1 is [3], not [2], p2 is [3], not [2], ...)");
+    hx_st_close(&st);
+    for (int i = 0; i < 4; i++)
+        items[i].shape = two;
+    ck_ok(hx_st_write(at("w"), items, 4, NULL));
+    ck_ok(hx_st_open(at("w"), &st));
+    ck_ok(hx_params_read(st, four, "", q));
+    ck_assert(q[four->list[4].at / 4] == 7 && q[four->list[4].at / 4 + 1] == 7);
+    hx_st_close(&st);
+    hx_params_free(&four);
 }
 END_TEST
 
@@ -370,6 +430,6 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = { round_trip, pruning, fallback,  damage,
-                                   faults,     kills,   manifests, strict };
+                                   faults,     kills,   manifests, steps, odd_shapes, strict };
     return run_suite("ckpt", begin, end, tests, HX_COUNT(tests));
 }

@@ -114,6 +114,7 @@ static const struct { const char *from, *to, *says[3];
     { "  num_tokens: 256\n", "", { "'model.num_tokens' must be given", "run.yaml:4:1:", "" } },
     { "seq_len: 1024", "seq_len: 1023", { "run.yaml", "1023", "E-TOY" } },
     { "train: [text.txt, /abs/more.gz], ", "", { "data.train", "must be given", "" } },
+    { "  seq_len: 1024", "  causal: 'true'", { "model.causal", "a true or false is needed", "" } },
     { "arch: toy", "arch: qqqqqq", { "no model is called 'qqqqqq'; there are: toy | bare", "", "" } },
     { "arch: toy\n", "arch: bare\n  heads: 63\n", { "63 heads cannot be opened", "", "" } },
     { "  seq_len: 1024", "  kind: no length\n  seq_len: 64", { "train.seq_len must be given", "", "" } },
@@ -259,6 +260,8 @@ START_TEST(taken)
     ck_assert(c->save.every_seconds == 90 && c->save.every_steps == 0);
     ck_ok(read_run(good, (const char *const[]){ "save.every=123456789012345" }, 1, &c));
     ck_assert_int_eq(c->save.every_steps, 123456789012345);
+    static const char *const unsegmented[] = { "data.order=stream", "train.seq_len=100", "model.kind=no segments" };
+    ck_ok(read_run(good, unsegmented, 3, &c));
     const char *prompt[] = { "model.num_tokens=98", "sample.prompt=ab" };
     ck_assert_int_ne(read_run(good, prompt, 2, &c), HX_OK);
     ck_says("byte 98 at offset 1 is no token: the model has 98 (0 to 97)");
@@ -357,6 +360,9 @@ START_TEST(odd_tables)
     ck_says("unknown key 'model.mustt'; did you mean 'must'");
     ck_assert_int_eq(fill_odd("{extrq: 1}", "model", skip, &o), HX_E_INPUT);
     ck_says("did you mean 'extra'");
+    ck_assert_int_eq(fill_odd("5", NULL, NULL, &o), HX_E_INPUT);
+    ck_says("'the document' must be a map");
+    ck_ok(fill_odd("{z: {deep: 1}, must: 1, a: {b: {deep: 3}}}", "", (const char *const[]){ "z", NULL }, &o));
     ck_assert_int_eq(fill_odd("5", "model", NULL, &o), HX_E_INPUT);
     ck_says("'model' must be a map");
     ck_assert_int_eq(hx_conf_fill(arena, NULL, "model", odd_fields, &o, NULL), HX_E_INPUT);
@@ -410,6 +416,7 @@ START_TEST(roots)
     for (int i = 0; i < HX_COUNT(docs); i++) {
         ck_ok(hx_conf_parse(arena, "doc", docs[i].text, (int64_t)strlen(docs[i].text), &root));
         ck_assert_int_eq(root->kind, docs[i].kind);
+        ck_assert((hx_conf_get(root, "a") != NULL) == (docs[i].kind == HX_NODE_MAP && root->n));
     }
     ck_ok(hx_conf_parse(arena, "doc", "a: null\nb: 1\n", 13, &root));
     ck_ok(hx_conf_set(arena, root, "a.b.c=7"));

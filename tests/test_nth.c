@@ -191,6 +191,7 @@ START_TEST(file_faults)
         return;
     put("file", "hello", 5);
     seams("read", "EIO", file_read, HX_E_IO);
+    ck_assert_int_eq(hx_file_hash(at("none"), (uint64_t[2]){ 0 }, &(int64_t){ 0 }), HX_E_INPUT);
     seams("read", "EIO", file_hash, HX_E_IO);
     seams("open", "EIO", file_read, HX_E_IO);
     seams("open", "EACCES", file_read, HX_E_INPUT);
@@ -248,6 +249,17 @@ static hx_result nothing(hx_arena *a)
     HX_TRY(hx_conf_parse(a, "file", "# nothing\n", 10, &root));
     quiet(ck_assert(root->kind == HX_NODE_MAP && root->n == 0));
     return hx_conf_set(a, root, "a.b.c=1");
+}
+
+static hx_result map(hx_arena *a)
+{
+    static const hx_field f[] = { { "m", HX_STR, 0, "{}", 0, 0, "" }, { 0 } };
+    const char *text;
+    hx_conf *root;
+    HX_TRY(hx_conf_parse(a, "file", "m: {a: 1}", 9, &root));
+    HX_TRY(hx_conf_fill(a, root, "", f, &text, NULL));
+    quiet(ck_assert_str_eq(text, "{\"a\": 1}"));
+    return HX_OK;
 }
 
 static hx_result field(hx_arena *a)
@@ -320,6 +332,7 @@ START_TEST(configurations)
     no_memory(nothing, 0);
     no_memory(unknown_model, 0);
     no_memory(field, 0);
+    no_memory(map, 0);
     put("config.json", toy_case, strlen(toy_case));
     no_memory(model_case, 0);
     static const char run[] = "run: {out: here}\nmodel: {arch: toy, num_tokens: 256}\ntrain: {init: there}\n"
@@ -342,6 +355,7 @@ static hx_result tensors(hx_arena *a)
     const hx_st_tensor *t = hx_st_find(st, "layers.0.weight");
     quiet(ck_assert(t && t->elems == 15 && hx_st_meta(st, "a")));
     hx_result r = hx_st_read_f32(st, t, out);
+    r = r ? r : hx_st_read_i32(st, t, (int32_t *)out);
     hx_st_close(&st);
     quiet(ck_assert_ptr_null(st));
     return r;
@@ -512,6 +526,8 @@ START_TEST(more_checkpoints)
     // two names of one number; old ones go, whatever they are called
     ck_ok(hx_dir_make(at("ckpt/step-000000002"), 0755));
     ck_ok(hx_dir_make(at("ckpt/step-2"), 0755));
+    ck_ok(hx_dir_make(at("ckpt/step-0000000000000000003"), 0755));
+    ck_ok(hx_dir_make(at("ckpt/step-00000003x"), 0755));
     ck_ok(hx_dir_make(at("ckpt/.tmp-step-9"), 0755));
     ck_ok(save(5));
     ck_assert(!hx_file_exists(at("ckpt/.tmp-step-9")) && hx_file_exists(at("ckpt/step-2")));
@@ -552,6 +568,11 @@ START_TEST(more_checkpoints)
     hx_fault_set("io:unlink:*:EACCES");
     ck_assert_int_eq(save(13), HX_E_IO);
     ck_assert_int_eq(warned, 1);
+    hx_fault_set("io:read:1:EIO");
+    ck_assert_int_eq(save(40), HX_E_IO);
+    ck_says("written, but not readable");
+    hx_fault_set("");
+    ck_ok(save(13));                       // what was broken is made anew
     hx_fault_set("io:unlink:2+:EACCES");
     ck_ok(save(21));
     ck_assert_int_gt(warned, 2);

@@ -31,10 +31,15 @@ static const hx_op dear = { .name = "dear", .sig = "x[R] -> y[R]", .check = "R=1
 static const hx_op narrow = { .name = "narrow", .sig = "x[R-1] -> y[R]", .check = "R=2", .attrs = fields + 5 };
 #define LONG(n) { "a_name_of_forty_letters_as_nobody_has_" #n, HX_F32, 0, "0", 0, 0, "" }
 static const hx_field long_fields[] = { LONG(1), LONG(2), LONG(3), LONG(4), LONG(5), { 0 } };
-static const hx_op wordy = { .name = "wordy", .attrs = long_fields, .sig = "x[AAAAAAA,BBBBBBB,CCCCCCC,DDDDDDD] "
-    "z?[EEEEEEE,FFFFFFF] -> y[GGGGGGG]" };
+static const hx_op wordy = { .name = "wordy", .attrs = long_fields, .sig = "x[AAAAAAAAAAA,BBBBBBBBBBB,CCCCCCCCCCC,DDDDDDDDDDD] "
+    "z?[EEEEEEEEEEE,FFFFFFFFFFF] -> y[GGGGGGGGGGG]" };
+static const hx_field free_fields[] = { { "wide", HX_F32, 0, "0", 0, 4, "" }, { "same", HX_I32, 4, "3", 0, 0, "" },
+    { "large", HX_I32, 8, "5", 0, 1000, "" }, { "few", HX_I32, 12, "5", 2, 18, "" }, { 0 } };
+static const hx_op unruled = { .name = "unruled", .attrs = free_fields, .sig = "x[R] -> y[R]", .check = "R=1" };
+static const hx_op first = { .name = "first", .attrs = free_fields, .sig = "x[R] -> y[R]", .check = "R=1", .fuzz = "few=7..7 R=5..3" };
+static const hx_op broken = { .name = "broken", .sig = "x[R] -> y[R]", .check = "R=" };
 static const hx_op unchecked = { .name = "unchecked", .sig = "x[R] -> y[R]" };
-const hx_op *const hx_ops[] = { &plain, &full, &view, &bad, &hopeless, &large, &dear, &narrow, &wordy, &unchecked };
+const hx_op *const hx_ops[] = { &plain, &full, &view, &bad, &hopeless, &large, &dear, &narrow, &wordy, &unruled, &first, &broken, &unchecked };
 const int hx_n_ops = HX_COUNT(hx_ops);
 const hx_model *const hx_models[] = { NULL };
 const int hx_n_models = 0;
@@ -139,7 +144,7 @@ START_TEST(expressions)
     const int64_t dim[] = { 7, 3 };
     const attrs a = { 2, 0.5f, 1, 5, 0 };
     static const struct { const char *text; int64_t is; } good[] = {
-        { "R", 7 }, { "D", 3 }, { "heads", 2 }, { "flag", 1 }, { "eps", 0 }, { "none", 0 }, { "12", 12 }, { " 4", 4 },
+        { "R", 7 }, { "D", 3 }, { "heads", 2 }, { "flag", 1 }, { "eps", 0 }, { "none", 0 }, { "no_ne", 0 }, { "12", 12 }, { " 4", 4 },
         { "R*D+heads", 23 }, { "R+D*heads", 13 }, { "R/2", 4 }, { "R/7", 1 }, { "R / 2 * 2", 8 }, { "R-D-1", 3 },
         { "1-R", -6 }, { "R/0", 0 }, { "R/none", 0 }, { "R-8/2", 3 }, { "", 0 }, { "?", 0 }, { "3x", 3 },
         { "9223372036854775807", 461168601842738790 }, { "2 *  3", 6 },
@@ -290,6 +295,19 @@ START_TEST(random_samples)
     for (int p = 0; p < HX_N_PROFILES; p++)
         ck_assert(p == HX_PROFILE_HUGE || profiles[p] > 100);
     hx_sample s;
+    int few[20] = { 0 };
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        const struct { float wide; int32_t same, large, few; } *f = (const void *)s.attrs;
+        ok(hx_sample_random(&first, seed, &s));
+        ck_assert(f->few == 7 && s.dim[0] == 5);
+        ok(hx_sample_random(&unruled, seed, &s));
+        ck_assert(f->wide >= 0 && f->wide <= 2 && f->same == 3 && f->large == 5 && f->few >= 2 && f->few <= 18);
+        ck_assert(s.profile != HX_PROFILE_INTS || f->wide == (float)(int)f->wide);
+        few[f->few]++;
+    }
+    for (int i = 2; i <= 18; i++)
+        ck_assert_int_gt(few[i], 40);
+    fails(hx_sample_random(&broken, 1, &s), HX_E_USAGE, "leaves R unset");
     fails(hx_sample_random(&hopeless, 1, &s), HX_E_INTERNAL, "no legal random sample");
     fails(hx_sample_random(&large, 1, &s), HX_E_INTERNAL, "no legal random sample");
     fails(hx_sample_random(&dear, 1, &s), HX_E_INTERNAL, "no legal random sample");

@@ -100,6 +100,23 @@ START_TEST(refused)
 }
 END_TEST
 
+// A number that is none, in the first of several pieces.
+START_TEST(early_error)
+{
+    enum { N = 20000 };
+    static float numbers[N];
+    static int32_t out[N];
+    hx_st *st;
+    numbers[1] = 0.5f;
+    const hx_st_item item = { "t", HX_ST_F32, 1, (const int64_t[]){ N }, numbers };
+    ck_ok(hx_st_write(at("w"), &item, 1, NULL));
+    ck_ok(hx_st_open(at("w"), &st));
+    ck_assert_int_eq(hx_st_read_i32(st, hx_st_find(st, "t"), out), HX_E_INPUT);
+    ck_says("element 1 of 't'");
+    hx_st_close(&st);
+}
+END_TEST
+
 START_TEST(header_sizes)
 {
     static const uint64_t size[] = { 0,          1,          3,          100000001,
@@ -307,7 +324,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
+    const TTest *const tests[] = {early_error, 
         refused, header_sizes, legal, values, round_trip, damaged, places
     };
     return run_suite("safetensors", setup, teardown, tests, HX_COUNT(tests));

@@ -251,6 +251,17 @@ START_TEST(sizes)
             ck_says("grows beyond 7 bytes");
         }
     }
+    // fewer documents in the file than the manifest says
+    const char *dir = make("short", 300, true, 100), *path = hx_path_join(arena, dir, "MANIFEST.json");
+    hx_blob b;
+    ck_ok(hx_file_read(path, 1 << 20, 0, &b));
+    char *count = strstr((char *)b.data, "\"documents\": 7");
+    ck_assert_ptr_nonnull(count);
+    count[13]++;
+    put("short/MANIFEST.json", b.data, (size_t)b.size);
+    ck_assert_int_eq(hx_set_read(&(hx_strs){ 1, { dir } }, 1000, &t), HX_E_INPUT);
+    ck_says("first tokens must ascend");
+    hx_blob_free(&b);
     const char *one = says_only("one", "", 4, 2), *two = says_only("two", "", 4, 1),
                *other = says_only("other", "\"tokenizer.json\": {\"xxh3_128\": \"00\"}", 4, 2);
     ck_assert_int_eq(hx_set_read(&(hx_strs){ 2, { one, two } }, 1000, &t), HX_E_INPUT);

@@ -35,7 +35,7 @@ static int64_t toy_size(const void *conf, const char *what)
 {
     const toy_conf *c = conf;
     if (!strcmp(what, "segment"))
-        return hx_min(c->seq_len, 48);
+        return !strcmp(c->kind, "no segments") ? -1 : hx_min(c->seq_len, 48);
     if (!strcmp(c->kind, "no length") || !strcmp(c->kind, "long"))
         return c->kind[0] == 'n' ? -1 : 1ll << 40;
     return what[0] == 's' ? c->seq_len : what[0] == 'n' ? c->num_tokens : -1;

@@ -43,7 +43,7 @@ static bool folder(char *out, size_t cap)
         n = snprintf(out, cap, "%s/.cache", home);
     else
         return false;
-    if (n < 0 || (size_t)n + sizeof "/htxvk" > cap)
+    if ((size_t)n + sizeof "/htxvk" > cap)
         return false;
     mkdir(out, 0700);
     strcat(out, "/htxvk");

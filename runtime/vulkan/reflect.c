@@ -63,11 +63,9 @@ static uint32_t len_of(const uint32_t *w)
     return w[0] >> 16;
 }
 
-// The text at w[at]; NULL when it does not end inside the instruction.
+// The text at w[at], inside the instruction; NULL when it does not end there.
 static const char *text_at(const uint32_t *w, uint32_t at)
 {
-    if (at >= len_of(w))
-        return NULL;
     const char *s = (const char *)(w + at);
     size_t max = (len_of(w) - at) * 4;
     return strnlen(s, max) < max ? s : NULL;

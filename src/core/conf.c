@@ -466,7 +466,11 @@ static hx_result set_text(hx_arena *arena, const hx_conf *c, const char *shown, 
     bool empty = is_null(c) && f->def && (!f->def[0] || !strcmp(f->def, "null"));
     if (c->kind != HX_NODE_SCALAR || (is_null(c) && !empty))
         return hx_conf_fail(c, "%s: a text is needed [E-TYPE]", shown);
-    *out = empty ? f->def : hx_strdup(arena, c->text);
+    if (empty) {
+        *out = f->def;
+        return HX_OK;
+    }
+    *out = hx_strdup(arena, c->text);
     return *out ? HX_OK : HX_E_NOMEM;
 }
 

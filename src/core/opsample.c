@@ -133,7 +133,7 @@ typedef struct {
     int tries;
 } dice;
 
-static uint64_t roll(dice *d, uint64_t n) { return n ? (hx_mix(&d->state) >> 16) % n : 0; }
+static uint64_t roll(dice *d, uint64_t n) { return (hx_mix(&d->state) >> 16) % n; }
 
 // Sizes at which kernels go wrong: powers of two and their neighbours, primes, and anything.
 static int64_t odd_size(dice *d, int64_t most)

@@ -89,14 +89,14 @@ static hx_result take(hx_st *st, hx_st_tensor *t, const char *name, json_t *o, i
     for (int i = 0; i < t->rank; i++) {
         json_t *v = json_array_get(shape, (size_t)i);
         t->shape[i] = json_integer_value(v);
-        if (!json_is_integer(v) || t->shape[i] < 0)
+        if (json_typeof(v) != JSON_INTEGER || t->shape[i] < 0)
             return bad(st, t, "has a dimension that is not a whole number from 0", "E-ST-SHAPE");
         if (!hx_mul(t->elems, t->shape[i], &t->elems))
             return bad(st, t, "has more elements than can be counted", "E-ST-OVERFLOW");
     }
     json_t *a = json_array_get(offsets, 0), *b = json_array_get(offsets, 1);
     int64_t begin = json_integer_value(a), end = json_integer_value(b), need;
-    if (!json_is_integer(a) || !json_is_integer(b) || begin < 0 || end < begin ||
+    if (json_typeof(a) != JSON_INTEGER || json_typeof(b) != JSON_INTEGER || begin < 0 || end < begin ||
         end > st->size - base)
         return bad(st, t, "has offsets that do not lie in the file", "E-ST-OFFSET");
     if (!hx_mul(t->elems, dtype_bytes[t->dtype], &need))
@@ -110,7 +110,7 @@ static hx_result take(hx_st *st, hx_st_tensor *t, const char *name, json_t *o, i
 
 static hx_result take_meta(hx_st *st, json_t *o)
 {
-    if (!json_is_object(o))
+    if (json_typeof(o) != JSON_OBJECT)
         return hx_fail(HX_E_INPUT, "%s: __metadata__ is not a map of texts [E-ST-META]", st->path);
     st->meta = hx_new(st->arena, const char *, 2 * json_object_size(o) + 1);
     for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {

@@ -208,7 +208,7 @@ static hx_result add_merge(reader *r, const json_t *v, int32_t rank)
                        "'%s': merge %d is not of two words that make a third [E-BPE-MERGE]",
                        r->path, rank);
     uint64_t mask = (uint64_t)b->n_slot - 1, i = hx_bpe_slot(m.left, m.right) & mask;
-    while (b->merges[i].rank >= 0 && (b->merges[i].left != m.left || b->merges[i].right != m.right))
+    while (b->merges[i].rank >= 0 && ((b->merges[i].left ^ m.left) | (b->merges[i].right ^ m.right)))
         i = (i + 1) & mask;
     b->merges[i] = m;
     return HX_OK;
