@@ -1,3 +1,4 @@
+#include "../../runtime/pool.h"
 #include "param.h"
 #include <Random123/philox.h>
 #include <math.h>
@@ -171,18 +172,18 @@ static double unit(uint32_t a, uint32_t b)     // in (0, 1), 53 bits
     return ((double)(((uint64_t)a << 32 | b) >> 11) + 0.5) * 0x1p-53;
 }
 
-void hx_param_init(const hx_param *p, uint64_t seed, float *out)
+static void init_part(const hx_param *p, uint64_t seed, int64_t from, int64_t to, float *out)
 {
     uint64_t name = hash(p->name);
-    int64_t row = p->init == HX_INIT_NORMAL_ROW ? p->shape[p->rank - 1] : INT64_MAX;
+    int64_t row = p->init == HX_INIT_NORMAL_ROW ? p->shape[p->rank - 1] : 0;
     philox4x32_key_t key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
-    for (int64_t i = 0; i < p->elems; i++) {
+    for (int64_t i = from; i < to; i++) {
         if (p->init == HX_INIT_CONST || p->init == HX_INIT_TABLE || p->init == HX_INIT_VALUES) {
             out[i] = p->init == HX_INIT_CONST ? (float)p->scale
                      : p->init == HX_INIT_TABLE ? p->table[i] : p->values[i];
             continue;
         }
-        int64_t at = i % row;
+        int64_t at = row ? i % row : i;
         philox4x32_ctr_t c = { { (uint32_t)at, (uint32_t)(at >> 32), (uint32_t)name,
                                  (uint32_t)(name >> 32) } };
         philox4x32_ctr_t r = philox4x32(c, key);
@@ -191,4 +192,32 @@ void hx_param_init(const hx_param *p, uint64_t seed, float *out)
                          : (p->init == HX_INIT_NEAR_ONE)
                            + p->scale * sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
     }
+}
+
+void hx_param_init(const hx_param *p, uint64_t seed, float *out)
+{
+    init_part(p, seed, 0, p->elems, out);
+}
+
+// Every element is a function of its name and number: threads share them out.
+enum { PART = 1 << 16 };
+typedef struct start { const hx_param *p; uint64_t seed; float *out; } start;
+
+static void start_part(void *ctx, int64_t i)
+{
+    const start *f = ctx;
+    init_part(f->p, f->seed, i * PART, hx_min((i + 1) * PART, f->p->elems), f->out);
+}
+
+hx_result hx_params_init(const hx_params *ps, uint64_t seed, char *out)
+{
+    hx_pool *pool = hx_pool_new(0);
+    if (!pool)
+        return hx_fail(HX_E_NOMEM, "no memory for threads [E-NOMEM]");
+    for (int i = 0; i < ps->n; i++)
+        if (!ps->list[i].table && !ps->list[i].same)
+            hx_pool_run(pool, hx_ceil_div(ps->list[i].elems, PART), start_part,
+                        &(start){ &ps->list[i], seed, (float *)(out + ps->list[i].at) });
+    hx_pool_free(&pool);
+    return HX_OK;
 }

@@ -59,3 +59,5 @@ const hx_param *hx_param_find(const hx_params *ps, const char *name);
 int64_t hx_params_count(const hx_params *ps);            // trained scalars
 // Initial value of every element, a pure function of (seed, parameter name, index).
 void hx_param_init(const hx_param *p, uint64_t seed, float *out);
+// The same for all that are no tables nor tied, each at its place in `out`; on all processors.
+hx_result hx_params_init(const hx_params *ps, uint64_t seed, char *out);

@@ -428,9 +428,7 @@ hx_result hx_engine_init(hx_engine *e, uint64_t seed)
     hx_result r = HX_OK;
     for (int i = HX_MOM1; i <= HX_MOM2 && !r; i++)
         r = hx_engine_write(e, (hx_place)i, host);
-    for (int i = 0; i < ps->n; i++)
-        if (!ps->list[i].table && !ps->list[i].same)
-            hx_param_init(&ps->list[i], seed, (float *)(host + ps->list[i].at));
+    r = r ? r : hx_params_init(ps, seed, host);
     if (!r)
         r = hx_engine_write(e, HX_PARAM, host);
     if (!r && e->k.ema > 0)
