@@ -81,8 +81,8 @@ static bool computes(const hx_dev *d) { return strcmp(hx_dev_get_caps(d)->kind, 
                           selector[i], parts[part], hx_last_message());                          \
     } while (0)
 
-// ---- z = x + y, as a host function and as the operator's shader -------------------------------
-typedef struct add_push { uint32_t R, C, x_o, x_s, y_o, y_s, z_o, z_s; } add_push;
+// ---- z = x + y, as a host function and as the operator's shader, whose twin of z is left out -----
+typedef struct add_push { uint32_t R, C, x_o, x_s, y_o, y_s, z_o, z_s, opts; } add_push;
 
 static void add_host(const hx_host_args *a)
 {
@@ -102,8 +102,8 @@ static hx_kernel add_kernel(void)
                         .spirv = s->words,
                         .n_words = s->n_words,
                         .host = add_host,
-                        .n_bindings = 3,
-                        .writes = 1 << 2,
+                        .n_bindings = 4,
+                        .writes = 1 << 2 | 1 << 3,
                         .push_bytes = sizeof(add_push) };
 }
 
@@ -113,9 +113,9 @@ static const uint32_t one_group[3] = { 1, 1, 1 }, all_groups[3] = { (N + 255) / 
 static hx_result record_add(hx_prog *p, hx_buf *x, hx_buf *y, hx_buf *z)
 {
     hx_kernel k = add_kernel();
-    add_push push = { 1, N, 0, N, 0, N, 0, N };
+    add_push push = { 1, N, 0, N, 0, N, 0, N, 0 };
     return hx_prog_dispatch(p, &k,
-                            (hx_binding[]){ { x, 0, BYTES }, { y, 0, BYTES }, { z, 0, BYTES } },
+                            (hx_binding[]){ { x, 0, BYTES }, { y, 0, BYTES }, { z, 0, BYTES }, { z, 0, BYTES } },
                             &push, all_groups);
 }
 
@@ -479,11 +479,11 @@ START_TEST(offsets)
         hx_buf *x = new_buf(i, "x");
         put(i, x, 1);
         hx_kernel k = add_kernel();
-        add_push push = { 3, 5, 10, 50, 20, 40, 2, 7 };
+        add_push push = { 3, 5, 10, 50, 20, 40, 2, 7, 0 };
         hx_prog *p;
         DOES(i, hx_prog_new(d, false, "offsets", &p));
         DOES(i, hx_prog_dispatch(
-                    p, &k, (hx_binding[]){ { x, 0, 1000 }, { x, AT, 1000 }, { x, 2 * AT, 100 } },
+                    p, &k, (hx_binding[]){ { x, 0, 1000 }, { x, AT, 1000 }, { x, 2 * AT, 100 }, { x, 2 * AT, 100 } },
                     &push, one_group));
         DOES(i, hx_prog_end(p));
         run(i, &p, 1, false);
@@ -507,8 +507,8 @@ START_TEST(wrong_dispatches)
     EACH_DEVICE(d, i) {
         hx_buf *x = new_buf(i, "x"), *other = new_buf(i ? 0 : n_dev - 1, "other");
         hx_kernel k = add_kernel(), odd;
-        add_push push = { 1, N, 0, N, 0, N, 0, N };
-        hx_binding b[3] = { { x, 0, BYTES }, { x, 0, BYTES }, { x, 0, BYTES } }, w[3];
+        add_push push = { 1, N, 0, N, 0, N, 0, N, 0 };
+        hx_binding b[4] = { { x, 0, BYTES }, { x, 0, BYTES }, { x, 0, BYTES }, { x, 0, BYTES } }, w[4];
         hx_prog *p;
         DOES(i, hx_prog_new(d, false, "refusals", &p));
 #define WITH(member, value)                                                                        \
@@ -520,7 +520,7 @@ START_TEST(wrong_dispatches)
         REFUSES(i, HX_E_USAGE, WITH(offset, -256), "-256");
         if (hx_dev_get_caps(d)->offset_align > 1)
             REFUSES(i, HX_E_USAGE,
-                    (w[0] = w[2] = b[0], w[1] = (hx_binding){ x, 1, 4 },
+                    (w[0] = w[2] = w[3] = b[0], w[1] = (hx_binding){ x, 1, 4 },
                      hx_prog_dispatch(p, &k, w, &push, one_group)),
                     "offset 1 ", "multiple");
         REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, &push, (uint32_t[]){ 1, 0, 1 }),
@@ -528,7 +528,7 @@ START_TEST(wrong_dispatches)
         REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, &push, (uint32_t[]){ 1, 1, UINT32_MAX }),
                 "4294967295 workgroups in z");
         REFUSES(i, HX_E_USAGE, hx_prog_dispatch(p, &k, b, NULL, one_group),
-                "32 bytes of push constants");
+                "36 bytes of push constants");
 #define ODD(member, value)                                                                         \
     (odd = k, odd.member = (value), hx_prog_dispatch(p, &odd, b, &push, one_group))
         REFUSES(i, HX_E_USAGE, ODD(n_bindings, 17), "17 bindings", "16");
