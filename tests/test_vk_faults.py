@@ -104,7 +104,7 @@ class Layer(unittest.TestCase):
         shutil.rmtree(folder)
         return run
 
-    RESUME = 'train', 'RUN', '--set', 'train.steps=3'
+    RESUME = 'train', 'RUN', '--set', 'train.steps=3', '--device', '0'
     EVAL = 'eval', 'done', '--device', '0'
     GENERATE = 'generate', 'done', '--length', '6', '--device', '0'
     TRAIN = 'train', 'tiny.yaml', '--out', 'RUN'
