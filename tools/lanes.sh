@@ -32,18 +32,34 @@ fi
 matrix_units() {
     local rc=0
     tools/newer "${no_install[@]}" || return 77
-    tools/newer build/htxvk check linear 'matmul*' --quick --device 0 --precision fp16 || rc=1
+    tools/newer build/htxvk check linear 'matmul*' --quick --device 0 --precision fp16 --jobs 1 \
+        --json build/units-1.json || rc=1
     tools/newer build/htxvk check 'attn_[bcfs]*' "B=2 N=34 M=86 D=64 heads=4 axial=2 w=40" \
-        --device 0 --precision fp16 || rc=1
+        --device 0 --precision fp16 --json build/units-2.json || rc=1
     tools/newer build/htxvk check attn_{band,causal,full,slots} "B=1 N=17 M=17 D=16 heads=1" --seed 17 \
         --profile huge --device 0 --precision fp16 || rc=1
     return $rc
 }
 single matrix-units matrix_units
 
+# the device of tier T0 that tests/vk_layer.c makes, and which kernel rows ran on none of these
+layers=/usr/share/vulkan/explicit_layer.d
+floor() {
+    VK_LAYER_PATH=$PWD/build/tests:$layers VK_INSTANCE_LAYERS=VK_LAYER_HTXVK_test HTXVK_LAYER_FLOOR=t0 \
+        build/htxvk check --device name:llvmpipe --quick --json build/check-floor.json
+}
+single floor floor
+kernel_rows() {
+    local f at=()
+    for f in build/check-{128,256,512,floor}.json build/units-{1,2}.json; do
+        [ ! -f "$f" ] || at+=("$(basename "${f%.json}" | sed 's/units-./matrix-units/')=$f")
+    done
+    tools/rows "${at[@]}"
+}
+single rows kernel_rows
+
 # Operators and a training of every model under Vulkan's validation layer: any message fails it. First a
 # mistake of the kind that it looks for, which tests/vk_layer.c makes of what is right.
-layers=/usr/share/vulkan/explicit_layer.d
 validated() {
     local rc=0 what=(copy infini)
     [ "$1" != gpu ] || what=(copy)         # others run for ever on what lies elsewhere
