@@ -36,6 +36,9 @@ matrix_units() {
         --json build/units-1.json || rc=1
     tools/newer build/htxvk check 'attn_[bcfs]*' "B=2 N=34 M=86 D=64 heads=4 axial=2 w=40" \
         --device 0 --precision fp16 --json build/units-2.json || rc=1
+    tools/newer build/htxvk check act act_bwd add attn_delta colsum cross_entropy_bwd geglu geglu_bwd layernorm \
+        layernorm_bwd narrow pad rmsnorm rmsnorm_bwd rotary unfold --quick --device 0 --precision fp16 \
+        --json build/units-3.json || rc=1
     tools/newer build/htxvk check attn_{band,causal,full,slots} "B=1 N=17 M=17 D=16 heads=1" --seed 17 \
         --profile huge --device 0 --precision fp16 || rc=1
     return $rc
@@ -51,7 +54,7 @@ floor() {
 single floor floor
 kernel_rows() {
     local f at=()
-    for f in build/check-{128,256,512,floor}.json build/units-{1,2}.json; do
+    for f in build/check-{128,256,512,floor}.json build/units-{1,2,3}.json; do
         [ ! -f "$f" ] || at+=("$(basename "${f%.json}" | sed 's/units-./matrix-units/')=$f")
     done
     tools/rows "${at[@]}"
