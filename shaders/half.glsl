@@ -24,6 +24,23 @@ vec2 half_both(uint u)
                                  : vec2(uintBitsToFloat(u << 16), uintBitsToFloat(u & 0xffff0000u));
 }
 
+// What half_both() would give of half_pair(v). Of fp16 by hand: a compiler may take packing and unpacking
+// for nothing, and NVIDIA's does.
+vec2 half_near(vec2 v)
+{
+    if ((HALF >> 30 & 1) != 0)
+        return half_both(half_pair(v));
+    uvec2 u = floatBitsToUint(v), size = u & 0x7fffffffu;
+    uvec2 near = (size + 0xfff + (size >> 13 & 1)) & ~0x1fffu;
+    near = mix(near, uvec2(0x7f800000u), greaterThanEqual(near, uvec2(0x47800000u)));
+    near = mix(near, size, greaterThan(size, uvec2(0x7f800000u)));
+    // below 2^-14 numbers are 2^-24 apart, as those of fp32 between 0.5 and 1
+    precise vec2 raised = abs(v) + 0.5;
+    precise vec2 small = raised - 0.5;
+    near = mix(near, floatBitsToUint(small), lessThan(size, uvec2(0x38800000u)));
+    return uintBitsToFloat(near | u & 0x80000000u);
+}
+
 uvec4 half_eight(vec4 lo, vec4 hi)
 {
     return uvec4(half_pair(lo.xy), half_pair(lo.zw), half_pair(hi.xy), half_pair(hi.zw));
@@ -34,6 +51,11 @@ void half_parts(uvec4 u, out vec4 lo, out vec4 hi)
     hi = vec4(half_both(u.z), half_both(u.w));
 }
 
+// Eight elements as 16 bits would hold them.
+#define HALF_NEAR8(lo, hi) {                                                                     \
+        lo = vec4(half_near(lo.xy), half_near(lo.zw));                                           \
+        hi = vec4(half_near(hi.xy), half_near(hi.zw));                                           \
+    }
 // Eight elements from element `from` on, rounded if they are not yet.
 #define LOAD8(arg, buf, from, lo, hi) {                                                          \
         uint at = from;                                                                          \
@@ -49,7 +71,7 @@ void half_parts(uvec4 u, out vec4 lo, out vec4 hi)
                     hi[c] = uintBitsToFloat(buf[(at + c + 4) / 4][(at + c) % 4]);                \
                 }                                                                                \
             }                                                                                    \
-            half_parts(half_eight(lo, hi), lo, hi);                                              \
+            HALF_NEAR8(lo, hi)                                                                   \
         }                                                                                        \
     }
 #define STORE8(arg, buf, to, lo, hi) {                                                           \
@@ -75,5 +97,5 @@ void half_parts(uvec4 u, out vec4 lo, out vec4 hi)
         }                                                                                        \
     }
 // Two elements, the first at an even place, rounded if they are not yet.
-#define LOAD2(arg, buf, from) half_both(IS_HALF(arg) ? buf[(from) / 2]                           \
-    : half_pair(vec2(uintBitsToFloat(buf[from]), uintBitsToFloat(buf[(from) + 1]))))
+#define LOAD2(arg, buf, from) (IS_HALF(arg) ? half_both(buf[(from) / 2])                         \
+    : half_near(vec2(uintBitsToFloat(buf[from]), uintBitsToFloat(buf[(from) + 1]))))

@@ -23,6 +23,6 @@ void main()
         lo[k] = at(from, c + k, there);
         hi[k] = at(from, c + k + 4, there);
     }
-    half_parts(half_eight(lo, hi), lo, hi);
+    HALF_NEAR8(lo, hi)
     STORE8(1, y, i * 8, lo, hi)
 }

@@ -30,6 +30,6 @@ void main()
         lo[c] = tap(at + c, base, first);
         hi[c] = tap(at + c + 4, base, first);
     }
-    half_parts(half_eight(lo, hi), lo, hi);
+    HALF_NEAR8(lo, hi)
     STORE8(1, u, e * 8, lo, hi)
 }
