@@ -72,6 +72,44 @@ uvec4 rounded(uvec4 lo, uvec4 hi) { return eight(uintBitsToFloat(lo), uintBitsTo
         else hi[e % 4] = v;                                                                      \
     }
 #define B_OF(n, k) B_AT(k, n)
+// s += a b, what of them lies staged from `slot` on.
+#if A_BY_K
+#define LOAD_A(i, slot, k)                                                                       \
+    coopMatLoad(a[i], sm, (slot) + (wm + (i) * MM) * LA + (k) / 8, LA,                           \
+                gl_CooperativeMatrixLayoutRowMajor)
+#else
+#define LOAD_A(i, slot, k)                                                                       \
+    coopMatLoad(a[i], sm, (slot) + (k) * LA + (wm + (i) * MM) / 8, LA,                           \
+                gl_CooperativeMatrixLayoutColumnMajor)
+#endif
+#if B_BY_K
+#define LOAD_B(j, slot, k)                                                                       \
+    coopMatLoad(b, sm, (slot) + SB + (wn + (j) * MN) * LB + (k) / 8, LB,                         \
+                gl_CooperativeMatrixLayoutColumnMajor)
+#else
+#define LOAD_B(j, slot, k)                                                                       \
+    coopMatLoad(b, sm, (slot) + SB + (k) * LB + (wn + (j) * MN) / 8, LB,                         \
+                gl_CooperativeMatrixLayoutRowMajor)
+#endif
+#define MULTIPLY(slot)                                                                           \
+    [[unroll]] for (uint k = 0; k < BK; k += MK) {                                               \
+        coopmat<ELEM, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[WM / MM];                       \
+        coopmat<ELEM, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;                                \
+        [[unroll]] for (uint i = 0; i < WM / MM; i++)                                            \
+            LOAD_A(i, slot, k);                                                                  \
+        [[unroll]] for (uint j = 0; j < WN / MN; j++) {                                          \
+            LOAD_B(j, slot, k);                                                                  \
+            [[unroll]] for (uint i = 0; i < WM / MM; i++)                                        \
+                s[i * (WN / MN) + j] = coopMatMulAdd(a[i], b, s[i * (WN / MN) + j]);             \
+        }                                                                                        \
+    }
+// MM rows of sums into the subgroup's strip of shared memory, whose last rows have been read.
+#define STORE_STRIP(i)                                                                           \
+    subgroupBarrier();                                                                           \
+    [[unroll]] for (uint j = 0; j < WN / MN; j++)                                                \
+        coopMatStore(s[i * (WN / MN) + j], sm, own + j * (MN / 4), LS,                           \
+                     gl_CooperativeMatrixLayoutRowMajor);                                        \
+    subgroupBarrier();
 
 void matmul(uint M, uint N, uint K)
 {
@@ -173,30 +211,7 @@ void matmul(uint M, uint N, uint K)
             }
             if (!there)
                 continue;
-            [[unroll]] for (uint k = 0; k < BK; k += MK) {
-                coopmat<ELEM, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[WM / MM];
-                coopmat<ELEM, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;
-                [[unroll]] for (uint i = 0; i < WM / MM; i++) {
-#if A_BY_K
-                    coopMatLoad(a[i], sm, slot + (wm + i * MM) * LA + k / 8, LA,
-                                gl_CooperativeMatrixLayoutRowMajor);
-#else
-                    coopMatLoad(a[i], sm, slot + k * LA + (wm + i * MM) / 8, LA,
-                                gl_CooperativeMatrixLayoutColumnMajor);
-#endif
-                }
-                [[unroll]] for (uint j = 0; j < WN / MN; j++) {
-#if B_BY_K
-                    coopMatLoad(b, sm, slot + SB + (wn + j * MN) * LB + k / 8, LB,
-                                gl_CooperativeMatrixLayoutColumnMajor);
-#else
-                    coopMatLoad(b, sm, slot + SB + k * LB + (wn + j * MN) / 8, LB,
-                                gl_CooperativeMatrixLayoutRowMajor);
-#endif
-                    [[unroll]] for (uint i = 0; i < WM / MM; i++)
-                        s[i * (WN / MN) + j] = coopMatMulAdd(a[i], b, s[i * (WN / MN) + j]);
-                }
-            }
+            MULTIPLY(slot)
         }
 
     // MM rows at a time through shared memory, where every sum has its place
@@ -204,11 +219,7 @@ void matmul(uint M, uint N, uint K)
     uint own = gl_SubgroupID * MM * LS, lane = gl_SubgroupInvocationID;
     barrier();                             // what was staged has been used
     [[unroll]] for (uint i = 0; i < WM / MM; i++) {
-        subgroupBarrier();                 // the last rows have been read
-        [[unroll]] for (uint j = 0; j < WN / MN; j++)
-            coopMatStore(s[i * (WN / MN) + j], sm, own + j * (MN / 4), LS,
-                         gl_CooperativeMatrixLayoutRowMajor);
-        subgroupBarrier();
+        STORE_STRIP(i)
         // a loop: unrolled activations would not fit into the caches of instructions
         [[dont_unroll]] for (uint e = lane; e < MM * WN / 8; e += LANES) {
             uint row = e / (WN / 8), col = e % (WN / 8);

@@ -67,30 +67,7 @@ void whole(uint M, uint N, uint K)
         [[unroll]] for (uint u = 0; u < 2; u++) {
             uint k0 = from + u * BK;
             const uint slot = u * STAGED;
-            [[unroll]] for (uint k = 0; k < BK; k += MK) {
-                coopmat<ELEM, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[WM / MM];
-                coopmat<ELEM, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;
-                [[unroll]] for (uint i = 0; i < WM / MM; i++) {
-#if A_BY_K
-                    coopMatLoad(a[i], sm, slot + (wm + i * MM) * LA + k / 8, LA,
-                                gl_CooperativeMatrixLayoutRowMajor);
-#else
-                    coopMatLoad(a[i], sm, slot + k * LA + (wm + i * MM) / 8, LA,
-                                gl_CooperativeMatrixLayoutColumnMajor);
-#endif
-                }
-                [[unroll]] for (uint j = 0; j < WN / MN; j++) {
-#if B_BY_K
-                    coopMatLoad(b, sm, slot + SB + (wn + j * MN) * LB + k / 8, LB,
-                                gl_CooperativeMatrixLayoutColumnMajor);
-#else
-                    coopMatLoad(b, sm, slot + SB + k * LB + (wn + j * MN) / 8, LB,
-                                gl_CooperativeMatrixLayoutRowMajor);
-#endif
-                    [[unroll]] for (uint i = 0; i < WM / MM; i++)
-                        s[i * (WN / MN) + j] = coopMatMulAdd(a[i], b, s[i * (WN / MN) + j]);
-                }
-            }
+            MULTIPLY(slot)
             if (k0 + BK < K) {
                 STAGE(STAGED - slot)
                 if (k0 + 2 * BK < K) {
@@ -103,11 +80,7 @@ void whole(uint M, uint N, uint K)
     // MM rows at a time through shared memory, where every sum has its place
     uint own = gl_SubgroupID * MM * LS, lane = gl_SubgroupInvocationID;
     [[unroll]] for (uint i = 0; i < WM / MM; i++) {
-        subgroupBarrier();                 // the last rows have been read
-        [[unroll]] for (uint j = 0; j < WN / MN; j++)
-            coopMatStore(s[i * (WN / MN) + j], sm, own + j * (MN / 4), LS,
-                         gl_CooperativeMatrixLayoutRowMajor);
-        subgroupBarrier();
+        STORE_STRIP(i)
         [[dont_unroll]] for (uint e = lane; e < MM * WN / 8; e += LANES) {
             uint row = e / (WN / 8), col = e % (WN / 8);
             put8(m0 + wm + i * MM + row, n0 + wn + col * 8,

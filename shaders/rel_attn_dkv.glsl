@@ -1,13 +1,9 @@
 // rel_attn_dkv.glsl - dk_j = sum_i ds_ij (q_i+u) / sqrt K, dv_j = sum_i exp(s_ij - l_i) dy_i
 //                               one workgroup per tile of keys of a head of a batch row, BC of them
+#include "rel_push.glsl"
 layout(push_constant) uniform push {
-    uint N, B, D, M;
-    uint heads, band, read, write, cache, slide;
-#ifdef DROP
-    float drop, stays;
-    uint spot;
-#endif
-    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, dk_o, dk_s, dv_o, dv_s, opts;
+    REL_PUSH
+    uint dy_o, dy_s, dk_o, dk_s, dv_o, dv_s, opts;
 };
 #include "rel.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN_INT(6, gone);

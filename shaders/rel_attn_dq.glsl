@@ -1,13 +1,9 @@
 // rel_attn_dq.glsl - a_i = sum_j ds_ij k_j / sqrt K, c_i = sum_j ds_ij r_(i+M-N-j) / sqrt K
 //                                               one workgroup per tile of a head of a batch row
+#include "rel_push.glsl"
 layout(push_constant) uniform push {
-    uint N, B, D, M;
-    uint heads, band, read, write, cache, slide;
-#ifdef DROP
-    float drop, stays;
-    uint spot;
-#endif
-    uint q_o, q_s, k_o, k_s, v_o, v_s, r_o, r_s, dy_o, dy_s, a_o, a_s, c_o, c_s, opts;
+    REL_PUSH
+    uint dy_o, dy_s, a_o, a_s, c_o, c_s, opts;
 };
 #include "rel.glsl"
 IN(0, q);  IN(1, k);  IN(2, v);  IN(3, r);  IN(4, u);  IN(5, w);  IN_INT(6, gone);

@@ -5,33 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-const hx_field attn_fields[] = {
-    { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
-    { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },
-    { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
+#define FIELDS                                                                                   \
+    { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },                    \
+    { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },\
+    { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },    \
     { "share", HX_I32, offsetof(attn_attrs, share), "1", 1, 65535, "heads of q for one of k and v" },
+const hx_field attn_fields[] = {
+    FIELDS
     { 0 }
 };
 
 const hx_field attn_kv_fields[] = {
-    { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
-    { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },
-    { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
-    { "share", HX_I32, offsetof(attn_attrs, share), "1", 1, 65535, "heads of q for one of k and v" },
+    FIELDS
     { "parts", HX_I32, offsetof(attn_attrs, parts), "1", 1, 65535, "sums over share/parts heads" },
     { 0 }
 };
 
 const hx_field attn_drop_fields[] = {
-    { "heads", HX_I32, offsetof(attn_attrs, heads), "1", 1, 65535, "heads" },
-    { "axial", HX_I32, offsetof(attn_attrs, axial), "1", 1, 1 << 30, "residue classes of tokens" },
-    { "w", HX_I32, offsetof(attn_attrs, w), "0", 0, 1 << 30, "tokens before itself (band)" },
-    { "share", HX_I32, offsetof(attn_attrs, share), "1", 1, 65535, "heads of q for one of k and v" },
+    FIELDS
     { "parts", HX_I32, offsetof(attn_attrs, parts), "1", 1, 65535, "of dkv: sums over share/parts heads" },
-    { "drop", HX_F32, offsetof(attn_drop_attrs, chance.drop), "0.1", 0, 0.999, "chance of every weight" },
-    { "stays", HX_F32, offsetof(attn_drop_attrs, chance.stays), "1", 0, 1e4, "factor of those that stay" },
-    { "spot", HX_I32, offsetof(attn_drop_attrs, chance.spot), "0", 0, INT32_MAX,
-      "which of the model's dropouts" },
+    ATTN_CHANCE_FIELDS(attn_drop_attrs)
     { 0 }
 };
 

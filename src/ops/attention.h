@@ -8,6 +8,11 @@ typedef struct attn_attrs { int32_t heads, axial, w, share, parts; } attn_attrs;
 // Weights that are left out: which is drawn by Philox from dice, an input of the operator, `spot`, class, head,
 // query and key.
 typedef struct attn_chance { float drop, stays; int32_t spot; } attn_chance;
+#define ATTN_CHANCE_FIELDS(type)                                                                 \
+    { "drop", HX_F32, offsetof(type, chance.drop), "0.1", 0, 0.999, "chance of every weight" },  \
+    { "stays", HX_F32, offsetof(type, chance.stays), "1", 0, 1e4, "factor of those that stay" }, \
+    { "spot", HX_I32, offsetof(type, chance.spot), "0", 0, INT32_MAX,                            \
+      "which of the model's dropouts" },
 typedef struct attn_drop_attrs { attn_attrs at; attn_chance chance; } attn_drop_attrs;
 attn_chance attn_chance_of(hx_left_out less);
 // 0 or stays: what the weight of query i for key j of at most n is multiplied with; line: (batch row *

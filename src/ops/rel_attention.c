@@ -4,27 +4,21 @@
 #include <math.h>
 #include <string.h>
 
-static const hx_field rel_fields[] = {
-    { "heads", HX_I32, offsetof(rel_attrs, heads), "1", 1, 65535, "heads" },
-    { "band", HX_I32, offsetof(rel_attrs, band), "0", 0, 1 << 30, "newest keys seen; 0: all" },
-    { "read", HX_I32, offsetof(rel_attrs, read), "0", 0, 1 << 20, "slots before the tokens" },
-    { "write", HX_I32, offsetof(rel_attrs, write), "0", 0, 1 << 20, "slots behind the tokens" },
-    { "cache", HX_I32, offsetof(rel_attrs, cache), "0", 0, 1, "slots see older keys" },
+#define FIELDS                                                                                   \
+    { "heads", HX_I32, offsetof(rel_attrs, heads), "1", 1, 65535, "heads" },                     \
+    { "band", HX_I32, offsetof(rel_attrs, band), "0", 0, 1 << 30, "newest keys seen; 0: all" },  \
+    { "read", HX_I32, offsetof(rel_attrs, read), "0", 0, 1 << 20, "slots before the tokens" },   \
+    { "write", HX_I32, offsetof(rel_attrs, write), "0", 0, 1 << 20, "slots behind the tokens" }, \
+    { "cache", HX_I32, offsetof(rel_attrs, cache), "0", 0, 1, "slots see older keys" },          \
     { "slide", HX_I32, offsetof(rel_attrs, slide), "0", 0, 1, "row d + gone for distance d" },
+static const hx_field rel_fields[] = {
+    FIELDS
     { 0 }
 };
 
 static const hx_field rel_drop_fields[] = {
-    { "heads", HX_I32, offsetof(rel_attrs, heads), "1", 1, 65535, "heads" },
-    { "band", HX_I32, offsetof(rel_attrs, band), "0", 0, 1 << 30, "newest keys seen; 0: all" },
-    { "read", HX_I32, offsetof(rel_attrs, read), "0", 0, 1 << 20, "slots before the tokens" },
-    { "write", HX_I32, offsetof(rel_attrs, write), "0", 0, 1 << 20, "slots behind the tokens" },
-    { "cache", HX_I32, offsetof(rel_attrs, cache), "0", 0, 1, "slots see older keys" },
-    { "slide", HX_I32, offsetof(rel_attrs, slide), "0", 0, 1, "row d + gone for distance d" },
-    { "drop", HX_F32, offsetof(rel_drop_attrs, chance.drop), "0.1", 0, 0.999, "chance of every weight" },
-    { "stays", HX_F32, offsetof(rel_drop_attrs, chance.stays), "1", 0, 1e4, "factor of those that stay" },
-    { "spot", HX_I32, offsetof(rel_drop_attrs, chance.spot), "0", 0, INT32_MAX,
-      "which of the model's dropouts" },
+    FIELDS
+    ATTN_CHANCE_FIELDS(rel_drop_attrs)
     { 0 }
 };
 
