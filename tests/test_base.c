@@ -213,6 +213,7 @@ START_TEST(integers)
     ck_assert_int_eq(set("steps", "1e2"), HX_OK);
     ck_assert_int_eq(obj.i, 100);
     REFUSES("tokens", "9223372036854775808", "9223372036854775808", "9223372036854775807");
+    REFUSES("tokens", "10000000000000000000", "10000000000000000000", "9223372036854775807");   // twenty digits
     REFUSES("tokens", "1e30", "1e30", "9223372036854775807");
     REFUSES("steps", "1.5", "steps", "1.5", "fraction");
     REFUSES("steps", "ten", "steps", "'ten'");
