@@ -19,11 +19,9 @@ IN(0, q);  IN(1, k);  IN(2, v);  IN_INT(3, gone);
 IN_INT(4, dice);  OUT(5, y);  OUT(6, l);
 #include "attn_drop.glsl"
 #define DRAW(i, at) draw(LINE(p, p.h), i, int(at), 0, CLASS_MOST);
-#define KEPT(row, at, j) * kept(row, at, j)
 #else
 OUT(4, y);  OUT(5, l);
 #define DRAW(i, at)
-#define KEPT(row, at, j)
 #endif
 const uint RT = BR / TY, CT = BC / TX, PS = BC / 4 + 1;
 shared vec4 qs[BR * KS], kv[BC * KS], ps[BR * PS];
@@ -59,22 +57,7 @@ void main()
             red[(ty + TY * a) * TX + tx] = m;
         }
         barrier();
-        // weights against the new maximum; what was summed so far follows it
-        [[unroll]] for (uint a = 0; a < RT; a++) {
-            uint row = ty + TY * a;
-            float m = top[a];
-            [[unroll]] for (uint b = 0; b < TX; b++) m = max(m, red[row * TX + b]);
-            float old = exp(top[a] - m);
-            sum[a] *= old;
-            [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] *= old;
-            [[unroll]] for (uint b = 0; b < CT; b++) {
-                float e = s[a][b] == -3e38 ? 0 : exp(s[a][b] - m);
-                sum[a] += e;
-                uint j = tx + TX * b;
-                ps[row * PS + j / 4][j % 4] = e KEPT(row, at, at + j);
-            }
-            top[a] = m;
-        }
+        WEIGHTS
         LOAD(kv, BC, p, v, at, M, n, hk)
         barrier();
         MIX(acc, RT, BC, ps, PS, kv)

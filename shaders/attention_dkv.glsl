@@ -18,11 +18,9 @@ IN(0, q);  IN(1, k);  IN(2, v);  IN(3, dy);  IN(4, l);  IN(5, e);  IN_INT(6, gon
 IN_INT(7, dice);  OUT(8, dk);  OUT(9, dv);
 #include "attn_drop.glsl"
 #define DRAW(i, at) draw(LINE(p, h), i, int(at), 0, CLASS_MOST);
-#define KEPT(row, at, j) * kept(row, at, j)
 #else
 OUT(7, dk);  OUT(8, dv);
 #define DRAW(i, at)
-#define KEPT(row, at, j)
 #endif
 const uint RT = BR / TY, CT = BC / TX, JT = BC / TY, PS = BR / 4 + 1;
 shared vec4 ks[BC * KS], vs[BC * KS], qs[BR * KS], ys[BR * KS], ps[BC * PS], ds[BC * PS];

@@ -65,3 +65,28 @@ const uint KS = KU + 1;                    // rows apart: neighbours lie in diff
                     if (c < K) x[ROW(p, x, i, T, p.h) + c] = acc[a][b][d] * f(a);                \
                 }                                                                                \
     }
+
+#ifdef DROP
+#define KEPT(row, at, j) * kept(row, at, j)
+#else
+#define KEPT(row, at, j)
+#endif
+
+// Weights of keys at .. at + BC - 1 against the new maximum, the rows' of which is in red; what was summed so far
+// follows it.
+#define WEIGHTS                                                                                  \
+    [[unroll]] for (uint a = 0; a < RT; a++) {                                                   \
+        uint row = ty + TY * a;                                                                  \
+        float m = top[a];                                                                        \
+        [[unroll]] for (uint b = 0; b < TX; b++) m = max(m, red[row * TX + b]);                  \
+        float old = exp(top[a] - m);                                                             \
+        sum[a] *= old;                                                                           \
+        [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] *= old;                               \
+        [[unroll]] for (uint b = 0; b < CT; b++) {                                               \
+            float e = s[a][b] == -3e38 ? 0 : exp(s[a][b] - m);                                   \
+            sum[a] += e;                                                                         \
+            uint j = tx + TX * b;                                                                \
+            ps[row * PS + j / 4][j % 4] = e KEPT(row, at, at + j);                               \
+        }                                                                                        \
+        top[a] = m;                                                                              \
+    }

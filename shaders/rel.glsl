@@ -115,10 +115,8 @@ bool newer(uint i, uint j) { return j > i + PAST; }
 #define LINE_OF(p) ((p).r * heads + (p).h)
 #ifdef DROP
 #define DRAW(p, i0, j0, step) draw(LINE_OF(p), i0, j0, step, M);
-#define KEPT(row, at, j) * kept(row, at, j)
 #define KEPT_AT(p, i, j) * kept_at(LINE_OF(p), i, j, M)
 #else
 #define DRAW(p, i0, j0, step)
-#define KEPT(row, at, j)
 #define KEPT_AT(p, i, j)
 #endif

@@ -54,22 +54,7 @@ void main()
             red[(ty + TY * a) * TX + tx] = m;
         }
         barrier();
-        // weights against the new maximum; what was summed so far follows it
-        [[unroll]] for (uint a = 0; a < RT; a++) {
-            uint row = ty + TY * a;
-            float m = top[a];
-            [[unroll]] for (uint b = 0; b < TX; b++) m = max(m, red[row * TX + b]);
-            float old = exp(top[a] - m);
-            sum[a] *= old;
-            [[unroll]] for (uint b = 0; b < NC; b++) acc[a][b] *= old;
-            [[unroll]] for (uint b = 0; b < CT; b++) {
-                float e = s[a][b] == -3e38 ? 0 : exp(s[a][b] - m);
-                sum[a] += e;
-                uint j = tx + TX * b;
-                ps[row * PS + j / 4][j % 4] = e KEPT(row, at, at + j);
-            }
-            top[a] = m;
-        }
+        WEIGHTS
         LOAD(kv, BC, p, v, at, M, M, p.h)
         barrier();
         MIX(acc, RT, BC, ps, PS, kv)
