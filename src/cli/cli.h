@@ -27,7 +27,7 @@ typedef struct hx_cmd {
     size_t          opts_size;
     int             min_args, max_args;
     hx_result     (*run)(hx_cli *c);
-    void          (*early)(void);          // called before anything else; NULL: nothing
+    void          (*early)(void);          // called before arguments are read; NULL: nothing
 } hx_cmd;
 #define HX_CMD(c, ...) const hx_cmd hx_cmd_##c = { .name = #c, __VA_ARGS__ }
 extern const hx_cmd *const hx_cmds[];      // generated from src/cli/meson.build

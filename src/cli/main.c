@@ -60,6 +60,8 @@ static hx_result flushed(void)
 
 static hx_result run_command(const hx_cmd *cmd, int argc, char **argv)
 {
+    if (cmd->early)
+        cmd->early();
     hx_cli c = { .arena = hx_arena_new() };
     if (!c.arena)
         return HX_E_NOMEM;
@@ -109,9 +111,6 @@ int main(int argc, char **argv)
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0)
             return 7;
-    for (int i = 0; i < hx_n_cmds && argc > 1; i++)
-        if (!strcmp(hx_cmds[i]->name, argv[1]) && hx_cmds[i]->early)
-            hx_cmds[i]->early();
     // a reader that goes away is an error from write(), not a signal
     signal(SIGPIPE, SIG_IGN);
     // and so is a limit on the size of files
