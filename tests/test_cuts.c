@@ -115,12 +115,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("cuts");
-    TCase *c = tcase_create("all");
-    tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 120);
+    Suite *s;
+    TCase *c = only_case(&s, "cuts", setup, teardown, 120);
     tcase_add_test(c, every_model);
     tcase_add_loop_test(c, cuts, 0, HX_COUNT(kinds));
-    suite_add_tcase(s, c);
     return run_made(s, CK_NORMAL);
 }

@@ -206,15 +206,12 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("dropout");
-    TCase *c = tcase_create("all");
-    tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 120);
+    Suite *s;
+    TCase *c = only_case(&s, "dropout", setup, teardown, 120);
     tcase_add_loop_test(c, same_bits, 0, HX_COUNT(kinds));
     tcase_add_loop_test(c, same_masks_on_vulkan, 0, HX_COUNT(kinds));
     tcase_add_loop_test(c, evaluations_drop_nothing, 0, HX_COUNT(kinds));
     tcase_add_test(c, shares);
     tcase_add_test(c, weights);
-    suite_add_tcase(s, c);
     return run_made(s, CK_NORMAL);
 }

@@ -153,14 +153,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("leak");
-    TCase *c = tcase_create("all");
-    tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 300);
+    Suite *s;
+    TCase *c = only_case(&s, "leak", setup, teardown, 300);
     tcase_add_loop_test(c, nothing_of_what_comes, 0, 2 * HX_COUNT(cases));
     tcase_add_test(c, every_model);
     tcase_add_test(c, notices);
-    suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);

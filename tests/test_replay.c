@@ -221,15 +221,12 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("replay");
-    TCase *c = tcase_create("all");
-    tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 120);
+    Suite *s;
+    TCase *c = only_case(&s, "replay", setup, teardown, 120);
     tcase_add_test(c, the_same_gradient);
     tcase_add_test(c, the_same_gradient_in_bf16);
     tcase_add_test(c, memory_of_one_segment);
     tcase_add_loop_test(c, along_streams_with_dropout, 0, HX_COUNT(devices) * HX_COUNT(streams));
-    suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);
